@@ -1,0 +1,1 @@
+//! Programs on fanout, one idea each; they are the examples of this package.

@@ -1,0 +1,162 @@
+//! A connection is live or behind, and that is all there is.
+//!
+//! ```text
+//!            the sink did not take all
+//!       +-------------------------------+
+//!       |                               v
+//!     Live                            Behind
+//!       ^                               |
+//!       +-------------------------------+
+//!        everything up to the shard's place was taken
+//! ```
+//!
+//! Invariant: a live connection has nothing left to be written, neither of a frame
+//! nor in its control queue. Its place is its shard's.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::frame::{Entry, Frame, ProtocolRef};
+use crate::log::{Place, Seq};
+use crate::members::Memberships;
+use crate::overflow::Lag;
+use crate::role::{Identity, ViewId};
+use crate::sink::{Sink, Token};
+
+/// Names one connection of one hub, for as long as the hub lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    pub(crate) shard: u8,
+    pub(crate) key: u32,
+    /// Slots are used again; this tells their tenants apart.
+    pub(crate) generation: u32,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}-{:x}", self.shard, self.key, self.generation)
+    }
+}
+
+impl ConnectionId {
+    pub(crate) fn token(self) -> Token {
+        Token(u64::from(self.generation) << 32 | u64::from(self.key))
+    }
+}
+
+/// One slot of a shard.
+pub(crate) struct Connection {
+    /// Out of its slot only while it is being called with a session.
+    pub(crate) sink: Option<Box<dyn Sink>>,
+    pub(crate) protocol: ProtocolRef,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) view: ViewId,
+    pub(crate) flow: Flow,
+    /// What is to be written between frames; `None` while there is nothing.
+    pub(crate) control: Option<Box<Control>>,
+    pub(crate) memberships: Memberships,
+    pub(crate) phase: Phase,
+    pub(crate) generation: u32,
+    pub(crate) wake: Option<Waker>,
+    /// In tenths of a second since the shard began.
+    pub(crate) heartbeat_at: u32,
+    pub(crate) heard_at: u32,
+    /// Where the walk that is under way has put it; see `walk.rs`.
+    pub(crate) walk_epoch: u64,
+    pub(crate) walk_group: u32,
+    /// Whether it stands in the shard's queue of those with something to read.
+    pub(crate) unread: bool,
+    /// Whether it stands in the shard's queue of those that can catch up.
+    pub(crate) catching: bool,
+    /// Whether its socket may have something that was not read.
+    pub(crate) readable: bool,
+}
+
+/// Whether the socket has taken all that its rooms had.
+pub(crate) enum Flow {
+    Live,
+    Behind(Box<Behind>),
+}
+
+/// Where a connection that is behind stands.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    /// The next entry to look at.
+    pub(crate) place: Place,
+    /// What the socket did not take of the frame before.
+    pub(crate) rest: Bytes,
+    pub(crate) lag: Lag,
+    /// Whether `lag.bytes` may be too high, because a room was left. It is never too
+    /// low: zero means that nothing is pending.
+    pub(crate) inexact: bool,
+}
+
+/// Whether it is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// What is left is written, then the peer is waited for until the deadline.
+    Closing { deadline: Instant },
+    /// What is left is written, until the deadline, then it is dropped.
+    Finishing { deadline: Instant },
+    /// It is dropped as soon as nobody walks over it.
+    Dead,
+}
+
+/// Frames that are no emissions: answers, heartbeats, pongs, closes.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub(crate) frames: VecDeque<Bytes>,
+    pub(crate) bytes: usize,
+}
+
+impl Connection {
+    /// Whether `entry` is for this connection.
+    pub(crate) fn wants(&self, entry: &Entry, seq: Seq) -> bool {
+        entry.rooms.iter().any(|room| {
+            self.memberships.iter().any(|m| m.room == room.id() && m.since <= seq)
+        })
+    }
+
+    /// The connection's frame of `entry`, where it gets one.
+    pub(crate) fn frame_of<'a>(
+        &self,
+        entry: &'a Entry,
+        seq: Seq,
+    ) -> Option<std::borrow::Cow<'a, Frame>> {
+        if self.wants(entry, seq) { entry.frame(&self.protocol, self.view) } else { None }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.flow, Flow::Live)
+    }
+
+    pub(crate) fn control_bytes(&self) -> usize {
+        self.control.as_ref().map_or(0, |control| control.bytes)
+    }
+
+    /// Queues bytes to be written between frames.
+    pub(crate) fn push_control(&mut self, bytes: Bytes) {
+        let control = self.control.get_or_insert_default();
+        control.bytes += bytes.len();
+        control.frames.push_back(bytes);
+    }
+}
+
+impl Control {
+    /// Takes the oldest of what is to be written between frames.
+    pub(crate) fn pop(control: &mut Option<Box<Self>>) -> Option<Bytes> {
+        let queue = control.as_mut()?;
+        let bytes = queue.frames.pop_front()?;
+        queue.bytes -= bytes.len();
+        if queue.frames.is_empty() {
+            *control = None;
+        }
+        Some(bytes)
+    }
+}

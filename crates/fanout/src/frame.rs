@@ -1,0 +1,155 @@
+//! An emission encoded once for a protocol and a view.
+//!
+//! Encoding happens where the first connection needs it and is shared by all: a
+//! thousand members cost one encoding, and a view or protocol that nobody has costs
+//! none.
+
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::json::Json;
+use crate::position::{At, LaneId};
+use crate::role::ViewId;
+use crate::room::Room;
+use crate::room_table::RoomRef;
+
+/// Bytes ready for a connection, whole: never joined with another inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame(Bytes);
+
+impl Frame {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl From<Bytes> for Frame {
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+/// What a [`Protocol`] encodes.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Delivery<'a> {
+    /// The event's name.
+    pub event: &'a str,
+    /// The room, where the emission names one alone.
+    pub room: Option<&'a Room>,
+    /// The body that the view gets.
+    pub body: &'a Json,
+    /// The position after this frame; `None` on what cannot be resumed.
+    pub at: Option<At>,
+}
+
+/// How emissions look on the wire. A pure function: its frames are shared by every
+/// connection that speaks it.
+pub trait Protocol: Send + Sync + 'static {
+    /// The frame of an emission.
+    fn frame(&self, delivery: &Delivery<'_>) -> Frame;
+}
+
+/// A protocol's number in one hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProtocolId(pub(crate) u8);
+
+/// A protocol as the hub knows it.
+#[derive(Clone)]
+pub struct ProtocolRef {
+    pub(crate) id: ProtocolId,
+    pub(crate) protocol: Arc<dyn Protocol>,
+}
+
+impl std::fmt::Debug for ProtocolRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ProtocolRef({})", self.id.0)
+    }
+}
+
+/// An emission in the log.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) rooms: SmallVec<[RoomRef; 1]>,
+    event: Cow<'static, str>,
+    body: EntryBody,
+    /// The lane it is from, and the position after it.
+    pub(crate) at: Option<(LaneId, At)>,
+    /// By protocol, then by view where the body has several.
+    frames: Box<[OnceLock<Frame>]>,
+}
+
+/// A body by the numbers of views.
+#[derive(Debug)]
+pub(crate) enum EntryBody {
+    Shared(Json),
+    PerView(Box<[Option<Json>]>),
+}
+
+impl EntryBody {
+    fn of(&self, view: ViewId) -> Option<&Json> {
+        match self {
+            Self::Shared(json) => Some(json),
+            Self::PerView(bodies) => bodies.get(view.0 as usize)?.as_ref(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Shared(json) => json.as_bytes().len(),
+            Self::PerView(bodies) => bodies.iter().flatten().map(|json| json.as_bytes().len()).sum(),
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(
+        rooms: SmallVec<[RoomRef; 1]>,
+        event: Cow<'static, str>,
+        body: EntryBody,
+        at: Option<(LaneId, At)>,
+        protocols: usize,
+    ) -> Self {
+        let views = match &body {
+            EntryBody::Shared(_) => 1,
+            EntryBody::PerView(bodies) => bodies.len(),
+        };
+        let frames = (0..protocols * views).map(|_| OnceLock::new()).collect();
+        Self { rooms, event, body, at, frames }
+    }
+
+    /// What it counts for in the log's limit: with every frame encoded once.
+    pub(crate) fn bytes(&self) -> u64 {
+        let frames = self.frames.len() * size_of::<OnceLock<Frame>>();
+        let encoded = (1 + self.frames.len()) * (self.event.len() + 64);
+        (size_of::<Self>() + frames + encoded + 2 * self.body.len()) as u64
+    }
+
+    /// The frame for a protocol and a view; `None` where the view has no body.
+    pub(crate) fn frame(&self, protocol: &ProtocolRef, view: ViewId) -> Option<Cow<'_, Frame>> {
+        let body = self.body.of(view)?;
+        let at = match &self.body {
+            EntryBody::Shared(_) => protocol.id.0 as usize,
+            EntryBody::PerView(bodies) => {
+                protocol.id.0 as usize * bodies.len() + view.0 as usize
+            }
+        };
+        let encode = || {
+            protocol.protocol.frame(&Delivery {
+                event: &self.event,
+                room: if let [room] = &self.rooms[..] { Some(room.name()) } else { None },
+                body,
+                at: self.at.map(|(_, at)| at),
+            })
+        };
+        // A protocol registered after this was appended has no place for its frame.
+        Some(match self.frames.get(at) {
+            Some(cell) => Cow::Borrowed(cell.get_or_init(encode)),
+            None => Cow::Owned(encode()),
+        })
+    }
+}

@@ -1,0 +1,512 @@
+//! The node's recent emissions in one sequence.
+//!
+//! Batches are linked, each to the next. The log holds the oldest one strongly and
+//! through it all others; a reader holds its [`Place`] as a weak reference. A place
+//! that no longer upgrades says that the log has moved on without it, so eviction
+//! asks nobody and tells nobody: it drops the oldest batch.
+//!
+//! ```text
+//!  oldest ==> batch ==> batch ==> batch ==> newest        ==> strong
+//!               ^                   ^                     --> weak
+//!    a slow connection --'            '-- a shard
+//! ```
+//!
+//! Invariants, model-checked below:
+//! - Sequence numbers have no holes, and a reader meets each entry once, in order.
+//! - A batch is evicted only when no shard still needs it, and never the newest:
+//!   there is always a place from which what comes next can be read.
+//! - `head` is stored after the batch is linked: who sees the head finds the batch.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::frame::Entry;
+use crate::position::{Frontier, LaneId};
+use crate::room_table::RoomId;
+use crate::sync::{AtomicU64, Link, Mutex, Ordering, point, upgrade};
+
+/// A place in one node's log: the number of the next entry. Never leaves the node.
+pub(crate) type Seq = u64;
+
+/// Some rooms, with false positives: two of 256 bits each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bloom([u64; 4]);
+
+impl Bloom {
+    fn bits(room: RoomId) -> [u32; 2] {
+        // Fibonacci hashing: room numbers are dense, their low bits alone would do,
+        // but the rooms of one connection are often neighbours.
+        let hash = u64::from(room.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        [(hash >> 56) as u32, (hash >> 48) as u32 & 255]
+    }
+
+    pub(crate) fn insert(&mut self, room: RoomId) {
+        for bit in Self::bits(room) {
+            self.0[bit as usize / 64] |= 1 << (bit % 64);
+        }
+    }
+
+    pub(crate) fn may_contain(&self, room: RoomId) -> bool {
+        Self::bits(room).iter().all(|bit| self.0[*bit as usize / 64] & 1 << (bit % 64) != 0)
+    }
+}
+
+/// Emissions that were published together, and how far their lanes had been read.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Batches are numbered without holes; an empty one has a number as well.
+    pub(crate) number: u64,
+    /// The number of the first entry.
+    pub(crate) first: Seq,
+    pub(crate) entries: Box<[Entry]>,
+    /// The rooms of all entries.
+    pub(crate) bloom: Bloom,
+    /// The lanes that moved, and their next offsets once this batch was read.
+    pub(crate) frontier: Box<[(LaneId, u64)]>,
+    /// Bytes of everything up to the end of this batch, since the log began.
+    end_bytes: u64,
+    bytes: u64,
+    appended: Instant,
+    next: Link<Arc<Batch>>,
+}
+
+impl Batch {
+    /// The number after the last entry.
+    pub(crate) fn end(&self) -> Seq {
+        self.first + self.entries.len() as u64
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // A chain is dropped in a loop: recursion would overflow the stack when a
+        // reader was the last to hold a batch that the log has long left behind.
+        let mut next = self.next.take();
+        while let Some(mut batch) = next.and_then(Arc::into_inner) {
+            next = batch.next.take();
+        }
+    }
+}
+
+/// Up to where a reader has read.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    batch: Weak<Batch>,
+    /// The number of the next entry; inside `batch`, or right after it.
+    seq: Seq,
+}
+
+/// The log has moved on: what stood at a place is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evicted;
+
+impl Place {
+    /// The place before entry `seq` of `batch`.
+    pub(crate) fn in_batch(batch: &Arc<Batch>, seq: Seq) -> Self {
+        debug_assert!((batch.first..=batch.end()).contains(&seq));
+        Self { batch: Arc::downgrade(batch), seq }
+    }
+
+    pub(crate) fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The place before the entry that this one is right after.
+    pub(crate) fn back(&self) -> Self {
+        Self { batch: self.batch.clone(), seq: self.seq - 1 }
+    }
+
+    /// The batch to read on from, and the first entry in it that was not read;
+    /// `None` where there is nothing newer.
+    ///
+    /// The entries may be none: a batch can be a frontier alone.
+    pub(crate) fn read(&self) -> Result<Option<(Arc<Batch>, usize)>, Evicted> {
+        let batch = upgrade(&self.batch).ok_or(Evicted)?;
+        if self.seq < batch.end() {
+            let at = (self.seq - batch.first) as usize;
+            return Ok(Some((batch, at)));
+        }
+        Ok(batch.next.get().map(|next| (next.clone(), 0)))
+    }
+}
+
+/// How much the log keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) bytes: u64,
+    pub(crate) age: Duration,
+}
+
+/// One sequence of batches, one writer at a time, many readers.
+#[derive(Debug)]
+pub(crate) struct Log {
+    chain: Mutex<Chain>,
+    /// The number of the newest batch.
+    head: AtomicU64,
+    /// Bytes up to the head, since the log began.
+    head_bytes: AtomicU64,
+    /// Where each shard's place is: nothing from there on is evicted.
+    readers: Box<[Reader]>,
+    keep: Keep,
+}
+
+#[derive(Debug, Default)]
+struct Reader {
+    /// The number of the batch that its place is in, and has read to the end.
+    batch: AtomicU64,
+    /// `end_bytes` of that batch.
+    bytes: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Chain {
+    oldest: Arc<Batch>,
+    newest: Arc<Batch>,
+    bytes: u64,
+    frontier: Frontier,
+}
+
+/// What the log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogStats {
+    /// Emissions.
+    pub entries: u64,
+    /// Bytes of bodies, frames and overhead.
+    pub bytes: u64,
+    /// Age of the oldest emission.
+    pub age: Duration,
+}
+
+impl Log {
+    pub(crate) fn new(keep: Keep, readers: usize, now: Instant) -> Self {
+        let origin = Arc::new(Batch {
+            number: 0,
+            first: 0,
+            entries: Box::default(),
+            bloom: Bloom::default(),
+            frontier: Box::default(),
+            end_bytes: 0,
+            bytes: 0,
+            appended: now,
+            next: Link::default(),
+        });
+        let chain = Chain {
+            oldest: origin.clone(),
+            newest: origin,
+            bytes: 0,
+            frontier: Frontier::default(),
+        };
+        Self {
+            chain: Mutex::new(chain),
+            head: AtomicU64::new(0),
+            head_bytes: AtomicU64::new(0),
+            readers: (0..readers).map(|_| Reader::default()).collect(),
+            keep,
+        }
+    }
+
+    /// Appends a batch and evicts what is too much or too old.
+    pub(crate) fn append(
+        &self,
+        entries: Vec<Entry>,
+        frontier: Vec<(LaneId, u64)>,
+        now: Instant,
+    ) -> Arc<Batch> {
+        let mut bloom = Bloom::default();
+        let mut bytes = size_of::<Batch>() as u64;
+        for entry in &entries {
+            entry.rooms.iter().for_each(|room| bloom.insert(room.id()));
+            bytes += entry.bytes();
+        }
+        let mut chain = self.chain.lock().expect("no panic under this lock");
+        for (lane, next) in &frontier {
+            chain.frontier.advance(*lane, *next);
+        }
+        let batch = Arc::new(Batch {
+            number: chain.newest.number + 1,
+            first: chain.newest.end(),
+            entries: entries.into(),
+            bloom,
+            frontier: frontier.into(),
+            end_bytes: chain.newest.end_bytes + bytes,
+            bytes,
+            appended: now,
+            next: Link::default(),
+        });
+        chain.bytes += bytes;
+        chain.newest.next.set(batch.clone());
+        chain.newest = batch.clone();
+        // After the link: a reader that sees the head must find the batch.
+        self.head_bytes.store(batch.end_bytes, Ordering::SeqCst);
+        self.head.store(batch.number, Ordering::SeqCst);
+        let evicted = self.evict_from(&mut chain, now);
+        drop(chain);
+        // The batches' memory is given back outside of the lock.
+        drop(evicted);
+        batch
+    }
+
+    /// Evicts what has become too old.
+    pub(crate) fn evict(&self, now: Instant) {
+        let mut chain = self.chain.lock().expect("no panic under this lock");
+        let evicted = self.evict_from(&mut chain, now);
+        drop(chain);
+        drop(evicted);
+    }
+
+    /// Moves `oldest` on; the batches it leaves come back as the head of a chain that
+    /// ends at the new oldest.
+    fn evict_from(&self, chain: &mut Chain, now: Instant) -> Vec<Arc<Batch>> {
+        let needed = self.slowest();
+        let mut evicted = Vec::new();
+        loop {
+            let oldest = &chain.oldest;
+            let too_much = chain.bytes > self.keep.bytes;
+            let too_old = now.saturating_duration_since(oldest.appended) > self.keep.age;
+            if !(too_much || too_old) {
+                break;
+            }
+            let Some(next) = oldest.next.get().cloned() else { break };
+            // A shard that has read all of `oldest` and nothing after it has its place
+            // there, and finds what comes next through it.
+            if needed < next.number {
+                break;
+            }
+            chain.bytes -= oldest.bytes;
+            evicted.push(std::mem::replace(&mut chain.oldest, next));
+        }
+        evicted
+    }
+
+    /// The number of the newest batch.
+    pub(crate) fn head(&self) -> Seq {
+        self.head.load(Ordering::SeqCst)
+    }
+
+    /// How many entries were ever appended.
+    pub(crate) fn appended(&self) -> u64 {
+        self.chain.lock().expect("no panic under this lock").newest.end()
+    }
+
+    /// The place after the last entry, and how far each lane had been read there.
+    pub(crate) fn tail(&self) -> (Place, Frontier) {
+        let chain = self.chain.lock().expect("no panic under this lock");
+        (Place::in_batch(&chain.newest, chain.newest.end()), chain.frontier.clone())
+    }
+
+    /// A shard has read up to the end of `batch`.
+    pub(crate) fn has_read(&self, reader: usize, batch: &Batch) {
+        self.readers[reader].bytes.store(batch.end_bytes, Ordering::SeqCst);
+        self.readers[reader].batch.store(batch.number, Ordering::SeqCst);
+    }
+
+    /// A shard is gone: it needs nothing any more.
+    pub(crate) fn stopped(&self, reader: usize) {
+        self.readers[reader].bytes.store(u64::MAX, Ordering::SeqCst);
+        self.readers[reader].batch.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    fn slowest(&self) -> Seq {
+        point();
+        self.readers.iter().map(|r| r.batch.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
+    }
+
+    /// Bytes that the slowest shard has not read.
+    pub(crate) fn lag_bytes(&self) -> u64 {
+        let read = self.readers.iter().map(|r| r.bytes.load(Ordering::SeqCst)).min();
+        self.head_bytes.load(Ordering::SeqCst).saturating_sub(read.unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn stats(&self, now: Instant) -> LogStats {
+        let chain = self.chain.lock().expect("no panic under this lock");
+        LogStats {
+            entries: chain.newest.end() - chain.oldest.first,
+            bytes: chain.bytes,
+            age: now.saturating_duration_since(chain.oldest.appended),
+        }
+    }
+}
+
+#[cfg(test)]
+fn entries(numbers: std::ops::Range<u64>, room: Option<&crate::room_table::RoomRef>) -> Vec<Entry> {
+    let entry = |n: u64| {
+        let body = crate::frame::EntryBody::Shared(crate::json::Json::of(&n).expect("a number"));
+        Entry::new(room.cloned().into_iter().collect(), "n".into(), body, None, 1)
+    };
+    numbers.map(entry).collect()
+}
+
+#[cfg(all(test, not(fanout_model)))]
+mod tests {
+    use super::*;
+
+    const KEEP: Keep = Keep { bytes: 0, age: Duration::from_secs(60) };
+
+    #[test]
+    fn a_shard_keeps_what_it_needs_and_no_more() {
+        let now = Instant::now();
+        let log = Log::new(KEEP, 1, now);
+        let (start, _) = log.tail();
+        for n in 0..10 {
+            log.append(entries(n..n + 1, None), vec![(LaneId(0), n + 1)], now);
+        }
+        assert_eq!(log.stats(now).entries, 10, "the shard has read nothing");
+        let (first, _) = start.read().unwrap().unwrap();
+        log.has_read(0, &first);
+        log.evict(now);
+        assert_eq!(log.stats(now).entries, 10, "its place is in the first batch");
+        let (second, _) = Place::in_batch(&first, first.end()).read().unwrap().unwrap();
+        log.has_read(0, &second);
+        log.evict(now);
+        assert_eq!(log.stats(now).entries, 9);
+        log.stopped(0);
+        log.evict(now);
+        assert_eq!(log.stats(now).entries, 1, "the newest stays: there is always a place");
+        assert_eq!(start.read().err(), Some(Evicted));
+        assert_eq!(log.tail().1.next(LaneId(0)), Some(10));
+    }
+
+    #[test]
+    fn what_is_old_goes_though_there_is_room() {
+        let start = Instant::now();
+        let keep = Keep { bytes: u64::MAX, age: Duration::from_secs(60) };
+        let log = Log::new(keep, 0, start);
+        for n in 0..5 {
+            log.append(entries(n..n + 1, None), Vec::new(), start + Duration::from_secs(n * 20));
+        }
+        log.evict(start + Duration::from_secs(110));
+        assert_eq!(log.stats(start).entries, 2);
+    }
+
+    #[test]
+    fn batches_without_entries_are_places_too() {
+        let now = Instant::now();
+        let log = Log::new(KEEP, 1, now);
+        let (start, _) = log.tail();
+        log.append(Vec::new(), vec![(LaneId(0), 5)], now);
+        let (empty, at) = start.read().unwrap().unwrap();
+        assert_eq!((at, empty.entries.len()), (0, 0));
+        log.has_read(0, &empty);
+        log.append(entries(0..2, None), Vec::new(), now);
+        let place = Place::in_batch(&empty, empty.end());
+        assert_eq!(place.read().unwrap().unwrap().0.first, 0);
+    }
+
+    #[test]
+    fn a_long_chain_is_dropped_without_recursion() {
+        let now = Instant::now();
+        let log = Log::new(Keep { bytes: u64::MAX, ..KEEP }, 0, now);
+        let (start, _) = log.tail();
+        for n in 0..200_000 {
+            log.append(entries(n..n + 1, None), Vec::new(), now);
+        }
+        let held = start.read().unwrap().unwrap().0;
+        drop(log);
+        drop(held);
+    }
+}
+
+/// Every interleaving that the checker tries, of one that appends, a shard that
+/// follows and a slow connection that reads on, while everything that may be evicted
+/// is.
+#[cfg(all(test, fanout_model))]
+mod model {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::room_table::RoomTable;
+
+    const BATCHES: u64 = 4;
+
+    fn explore(test: impl Fn() + Send + Sync + 'static) {
+        let test = Arc::new(test);
+        let random = test.clone();
+        shuttle::check_random(move || random(), 20_000);
+        shuttle::check_pct(move || test(), 20_000, 3);
+    }
+
+    #[test]
+    fn append_follow_read_on_evict() {
+        explore(|| {
+            let now = Instant::now();
+            let log = Arc::new(Log::new(Keep { bytes: 0, age: Duration::ZERO }, 1, now));
+            let (start, _) = log.tail();
+
+            let writer = log.clone();
+            let writing = shuttle::thread::spawn(move || {
+                for n in 0..BATCHES {
+                    // The second batch has no entries, the third has two.
+                    let range = [0..1, 1..1, 1..3, 3..4][n as usize].clone();
+                    writer.append(entries(range, None), vec![(LaneId(0), n)], now);
+                }
+            });
+
+            let (follower, mut place) = (log.clone(), start.clone());
+            let following = shuttle::thread::spawn(move || {
+                let (mut number, mut seq) = (0, 0);
+                while number < BATCHES {
+                    if follower.head() <= number {
+                        shuttle::thread::yield_now();
+                        continue;
+                    }
+                    let read = place.read().expect("nothing that a shard needs is evicted");
+                    let (batch, at) = read.expect("who sees the head finds the batch");
+                    assert_eq!((batch.number, batch.first, at), (number + 1, seq, 0));
+                    (number, seq) = (batch.number, batch.end());
+                    place = Place::in_batch(&batch, seq);
+                    follower.has_read(0, &batch);
+                }
+            });
+
+            let (reader, mut place) = (log.clone(), start);
+            let reading = shuttle::thread::spawn(move || {
+                let (mut seq, mut number) = (0, 0);
+                while seq < 4 {
+                    match place.read() {
+                        Err(Evicted) => {
+                            // It is told, and only when that is so.
+                            assert!(reader.chain.lock().unwrap().oldest.number > number);
+                            return;
+                        }
+                        Ok(None) => shuttle::thread::yield_now(),
+                        Ok(Some((batch, at))) => {
+                            assert_eq!(batch.first + at as u64, seq, "no entry is passed over");
+                            // One entry at a time: it may be cut within a batch.
+                            let next = (seq + 1).min(batch.end());
+                            place = Place::in_batch(&batch, next);
+                            (seq, number) = (next, batch.number);
+                        }
+                    }
+                }
+            });
+            writing.join().unwrap();
+            following.join().unwrap();
+            reading.join().unwrap();
+            log.evict(now);
+            assert!(log.stats(now).entries <= 1, "what nobody needs is gone");
+        });
+    }
+
+    /// Who wants a room sets its bit and then reads the head; who appends stores the
+    /// head and then reads the bits.
+    #[test]
+    fn a_shard_that_joins_sees_the_batch_or_is_woken() {
+        explore(|| {
+            let now = Instant::now();
+            let log = Arc::new(Log::new(Keep { bytes: 1 << 20, age: Duration::MAX }, 1, now));
+            let table = RoomTable::default();
+            let room = table.intern(&crate::room::Room::new("a").unwrap());
+
+            let (writer, wanted) = (log.clone(), room.clone());
+            let writing = shuttle::thread::spawn(move || {
+                let batch = writer.append(entries(0..1, Some(&wanted)), Vec::new(), now);
+                batch.entries[0].rooms[0].wanted() != 0
+            });
+            room.want(0, true);
+            let seen = log.head() > 0;
+            let woken = writing.join().unwrap();
+            assert!(seen || woken, "an emission that nobody is told of");
+        });
+    }
+}

@@ -1,0 +1,68 @@
+//! What a hub counts, by names that stay.
+//!
+//! | metric | kind | what |
+//! |---|---|---|
+//! | `fanout_deliveries_total` | counter | frames taken by sinks |
+//! | `fanout_delivered_bytes_total` | counter | bytes of them |
+//! | `fanout_fell_behind_total` | counter | times a connection went from live to behind |
+//! | `fanout_closed_total{reason}` | counter | connections that were closed from here |
+//! | `fanout_connections{shard}` | gauge | connections |
+//! | `fanout_rooms{shard}` | gauge | rooms with members |
+//! | `fanout_emissions_total` | counter | emissions appended to the log |
+//! | `fanout_emissions_refused_total{reason}` | counter | emissions that were not |
+//! | `fanout_records_unroutable_total{topic}` | counter | events that the router refused |
+//! | `fanout_log_bytes`, `fanout_log_entries` | gauge | what the log holds |
+//!
+//! They go to whatever recorder the program has installed for the `metrics` crate.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::sink::Close;
+
+/// What a shard counts, without sharing it while it works.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    deliveries: u64,
+    bytes: u64,
+    pub(crate) fell_behind: u64,
+    pub(crate) rooms: u64,
+    recorded: (u64, u64, u64),
+}
+
+/// What others may read of it.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) deliveries: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) fell_behind: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn delivered(&mut self, frames: u32, bytes: usize) {
+        self.deliveries += u64::from(frames);
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn closed(&mut self, close: &Close) {
+        metrics::counter!("fanout_closed_total", "reason" => close.name()).increment(1);
+    }
+
+    pub(crate) fn publish(&self, counts: &Counts) {
+        counts.deliveries.store(self.deliveries, Ordering::Relaxed);
+        counts.bytes.store(self.bytes, Ordering::Relaxed);
+        counts.fell_behind.store(self.fell_behind, Ordering::Relaxed);
+    }
+
+    /// Hands what has come since the last time to the program's recorder.
+    pub(crate) fn record(&mut self, shard: usize, connections: usize) {
+        let (deliveries, bytes, fell_behind) = self.recorded;
+        metrics::counter!("fanout_deliveries_total").increment(self.deliveries - deliveries);
+        metrics::counter!("fanout_delivered_bytes_total").increment(self.bytes - bytes);
+        metrics::counter!("fanout_fell_behind_total").increment(self.fell_behind - fell_behind);
+        self.recorded = (self.deliveries, self.bytes, self.fell_behind);
+        let shard = shard.to_string();
+        metrics::gauge!("fanout_connections", "shard" => shard.clone()).set(connections as f64);
+        metrics::gauge!("fanout_rooms", "shard" => shard).set(self.rooms as f64);
+    }
+}

@@ -1,0 +1,205 @@
+//! What a sink may do with its connection while its shard calls it.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::connection::{ConnectionId, Phase};
+use crate::frame::Frame;
+use crate::position::Cursor;
+use crate::role::{AccessError, Identity};
+use crate::room::Room;
+use crate::shard::Shard;
+use crate::sink::Close;
+
+/// A connection, to its [`Sink`](crate::Sink), during a call.
+///
+/// Nothing in here waits: what is sent is written when the call has returned.
+pub struct Session<'a> {
+    pub(crate) shard: &'a mut Shard,
+    pub(crate) key: usize,
+    pub(crate) ending: Option<Ending>,
+}
+
+/// What a sink has asked for during a call.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    Close(Close),
+    Finish,
+}
+
+/// Why a room was not joined. The connection lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The identity may not.
+    #[error("not allowed to join this room")]
+    Forbidden,
+    /// The connection is in as many as it may be.
+    #[error("already in {max} rooms; leave one first")]
+    TooMany {
+        /// How many that is.
+        max: usize,
+    },
+}
+
+/// Why a room was not left: the identity is in it by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this room comes with the identity and cannot be left")]
+pub struct OwnRoom;
+
+/// Why an identity was not taken over. The connection lives on with the one it has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenewError {
+    /// Of somebody else.
+    #[error("the token is of another subject")]
+    OtherSubject,
+    /// It may not connect.
+    #[error("the identity may not connect")]
+    Access(#[from] AccessError),
+}
+
+/// What a renewed identity has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Renewed {
+    /// Rooms that came with it.
+    pub joined: Vec<Room>,
+    /// Rooms that it may not be in any more.
+    pub left: Vec<Room>,
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("connection", &self.connection()).finish_non_exhaustive()
+    }
+}
+
+impl Session<'_> {
+    /// Names the connection.
+    pub fn connection(&self) -> ConnectionId {
+        self.shard.id(self.key)
+    }
+
+    /// Whom it belongs to.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.shard.connections[self.key].identity
+    }
+
+    /// The rooms it is in, those of its identity first.
+    pub fn rooms(&self) -> Vec<Room> {
+        let memberships = &self.shard.connections[self.key].memberships;
+        let (own, asked): (Vec<_>, Vec<_>) = memberships.iter().partition(|m| m.own);
+        let name = |m: &&crate::members::Membership| Some(self.shard.members.room(m.room)?.name().clone());
+        own.iter().chain(&asked).filter_map(name).collect()
+    }
+
+    /// How far each lane had been read where this connection stands, or will stand
+    /// once it is live again.
+    pub fn cursor(&self) -> Cursor {
+        self.shard.shared.lanes.cursor(&self.shard.frontier)
+    }
+
+    /// Whether the socket has taken all that the rooms had.
+    pub fn is_live(&self) -> bool {
+        self.shard.connections[self.key].is_live()
+    }
+
+    /// How long nothing was read of the peer.
+    pub fn silent_for(&self) -> Duration {
+        self.shard.since(self.shard.connections[self.key].heard_at)
+    }
+
+    /// The heartbeat interval.
+    pub fn heartbeat_interval(&self) -> Duration {
+        self.shard.shared.limits.heartbeat
+    }
+
+    /// The shard's clock.
+    pub fn now(&self) -> Instant {
+        self.shard.now
+    }
+
+    /// Joins a room from now on. False where the connection is in it already.
+    ///
+    /// # Errors
+    /// [`JoinError`]; whether the room exists cannot be told from it.
+    pub fn join(&mut self, room: &Room) -> Result<bool, JoinError> {
+        let connection = &self.shard.connections[self.key];
+        if !self.shard.shared.access.may_join(&connection.identity, room) {
+            return Err(JoinError::Forbidden);
+        }
+        let room = self.shard.shared.rooms.intern(room);
+        if connection.phase != Phase::Open
+            || connection.memberships.iter().any(|m| m.room == room.id())
+        {
+            return Ok(false);
+        }
+        let max = self.shard.shared.limits.rooms_per_connection;
+        if connection.memberships.len() >= max {
+            return Err(JoinError::TooMany { max });
+        }
+        self.shard.join(self.key, room, false);
+        Ok(true)
+    }
+
+    /// Leaves a room, with what was pending in it. False where the connection was not
+    /// in it.
+    ///
+    /// # Errors
+    /// [`OwnRoom`] where it comes with the identity.
+    pub fn leave(&mut self, room: &Room) -> Result<bool, OwnRoom> {
+        let members = &self.shard.members;
+        let memberships = &self.shard.connections[self.key].memberships;
+        let at = memberships
+            .iter()
+            .position(|m| members.room(m.room).is_some_and(|known| known.name() == room));
+        let Some(at) = at else { return Ok(false) };
+        if memberships[at].own {
+            return Err(OwnRoom);
+        }
+        self.shard.leave(self.key, at);
+        Ok(true)
+    }
+
+    /// Takes over a new identity of the same subject: joins the rooms newly due,
+    /// leaves those no longer allowed.
+    ///
+    /// # Errors
+    /// [`RenewError`]; nothing has changed.
+    pub fn renew(&mut self, identity: Identity) -> Result<Renewed, RenewError> {
+        self.shard.renew(self.key, identity)
+    }
+
+    /// Sends a frame that is no emission: it is written between frames and may
+    /// overtake events. The sink stops reading while [`congested`](Self::congested),
+    /// or the connection is closed for what it makes the server queue.
+    pub fn send(&mut self, frame: impl Into<Frame>) {
+        let frame: Frame = frame.into();
+        self.shard.connections[self.key].push_control(frame.as_bytes().clone());
+    }
+
+    /// Whether so much waits to be written that nothing more should be read.
+    pub fn congested(&self) -> bool {
+        let limits = &self.shard.shared.limits;
+        self.shard.connections[self.key].control_bytes() > limits.control_bytes / 4
+    }
+
+    /// Closes the connection once the call has returned. The first reason counts.
+    pub fn close(&mut self, close: Close) {
+        self.ending.get_or_insert(Ending::Close(close));
+    }
+
+    /// Drops the connection once all that was sent is written: the peer has said
+    /// goodbye and was answered.
+    pub fn finish(&mut self) {
+        self.ending.get_or_insert(Ending::Finish);
+    }
+
+    /// Wakes this connection: [`Sink::try_read`](crate::Sink::try_read) is called, and what is pending
+    /// is written.
+    pub fn waker(&mut self) -> Waker {
+        self.shard.waker(self.key)
+    }
+}

@@ -1,0 +1,565 @@
+//! A shard owns a share of the connections, alone, and follows the log.
+//!
+//! Everything in here is synchronous: the task around it (`shard_task.rs`) brings
+//! commands, readiness and time, and gives it turns. One turn does a bounded amount
+//! of each kind of work, so that a large room, a flood of requests or many that catch
+//! up delay neither each other nor the runtime.
+//!
+//! Why no event is missed or doubled: a join is acted on between two walks, when the
+//! shard is in one place of the log. What is up to there the connection does not get,
+//! what comes after it gets as the shard goes on; there is no third case.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant, SystemTime};
+
+use slab::Slab;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use crate::connection::{Connection, ConnectionId, Flow, Phase};
+use crate::frame::ProtocolRef;
+use crate::hub::{ConnectError, Shared};
+use crate::log::Place;
+use crate::members::Members;
+use crate::metrics::Counters;
+use crate::overflow::Lag;
+use crate::position::Frontier;
+use crate::role::{Identity, Rights};
+use crate::room_table::RoomRef;
+use crate::session::{Ending, RenewError, Renewed, Session};
+use crate::sink::{Close, Input, Readiness, Ready, Sink, Token};
+use crate::walk::Walk;
+
+/// Connections written to, commands, reads, and catch-ups of one turn.
+const WRITES: usize = 256;
+const COMMANDS: usize = 64;
+const READS: usize = 64;
+const CATCH_UPS: usize = 16;
+/// Connections looked at in one step of a sweep.
+const SWEEP: usize = 1024;
+/// Bytes read at once.
+const SCRATCH: usize = 16 * 1024;
+
+/// What a hub asks of a shard.
+pub(crate) enum Command {
+    Connect(Box<Newcomer>),
+    Close { id: ConnectionId, close: Close },
+    /// Close all, and end once they are gone, or at the deadline.
+    Drain { close: Close, deadline: Instant },
+}
+
+/// A connection that asks to be let in.
+pub(crate) struct Newcomer {
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) protocol: ProtocolRef,
+    pub(crate) identity: Identity,
+    pub(crate) rights: Rights,
+    pub(crate) reply: oneshot::Sender<Result<ConnectionId, ConnectError>>,
+}
+
+/// One shard's state.
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) connections: Slab<Connection>,
+    pub(crate) members: Members,
+    /// Up to where it has walked; always the end of a batch.
+    pub(crate) place: Place,
+    /// That batch's number.
+    pub(crate) batch: u64,
+    /// How far each lane had been read there.
+    pub(crate) frontier: Frontier,
+    pub(crate) walk: Walk,
+    pub(crate) now: Instant,
+    pub(crate) counters: Counters,
+    wall: SystemTime,
+    began: Instant,
+    commands: VecDeque<Command>,
+    unread: VecDeque<u32>,
+    catching: VecDeque<u32>,
+    dead: Vec<u32>,
+    /// The next slot of the sweep that is under way.
+    sweep: Option<usize>,
+    readiness: Box<dyn Readiness>,
+    scratch: Vec<u8>,
+    generation: u32,
+    drain: Option<Instant>,
+}
+
+/// Whether a shard has something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// At once.
+    More,
+    /// Once something happens.
+    Idle,
+    /// Never again: it has drained.
+    Finished,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        readiness: Box<dyn Readiness>,
+        now: Instant,
+    ) -> Self {
+        let (place, frontier) = shared.log.tail();
+        Self {
+            index,
+            place,
+            batch: shared.log.head(),
+            frontier,
+            shared,
+            connections: Slab::new(),
+            members: Members::new(index),
+            walk: Walk::default(),
+            now,
+            wall: SystemTime::now(),
+            began: now,
+            counters: Counters::default(),
+            commands: VecDeque::new(),
+            unread: VecDeque::new(),
+            catching: VecDeque::new(),
+            dead: Vec::new(),
+            sweep: None,
+            readiness,
+            scratch: vec![0; SCRATCH],
+            generation: 0,
+            drain: None,
+        }
+    }
+
+    /// The shard's sockets.
+    pub(crate) fn readiness(&mut self) -> &mut dyn Readiness {
+        &mut *self.readiness
+    }
+
+    /// How many commands may be put in before the next turn.
+    pub(crate) fn room_for_commands(&self) -> usize {
+        COMMANDS.saturating_sub(self.commands.len())
+    }
+
+    /// Puts in a command; it is acted on between two walks.
+    pub(crate) fn command(&mut self, command: Command) {
+        self.commands.push_back(command);
+    }
+
+    /// A sweep is due.
+    pub(crate) fn tick(&mut self) {
+        self.sweep.get_or_insert(0);
+    }
+
+    /// A socket can be read or written.
+    pub(crate) fn ready(&mut self, ready: Ready) {
+        let Some(key) = self.find(ready.token) else { return };
+        let connection = &mut self.connections[key];
+        if ready.readable {
+            connection.readable = true;
+            self.read_again(key);
+        }
+        if ready.writable && !self.connections[key].is_live() {
+            self.queue_catch_up(key);
+        }
+    }
+
+    /// A connection's waker was woken.
+    pub(crate) fn woken(&mut self, token: Token) {
+        self.ready(Ready { token, readable: true, writable: true });
+    }
+
+    /// Whether there is something to do now.
+    pub(crate) fn has_work(&self) -> bool {
+        self.log_moved()
+            || !(self.commands.is_empty() && self.unread.is_empty() && self.catching.is_empty())
+            || self.sweep.is_some()
+    }
+
+    /// Does a bounded amount of what there is to do.
+    pub(crate) fn turn(&mut self, now: Instant, wall: SystemTime) -> Turn {
+        (self.now, self.wall) = (now, wall);
+        self.walk_on(WRITES);
+        if self.walk.under_way() {
+            return Turn::More;
+        }
+        self.bury();
+        for _ in 0..COMMANDS {
+            let Some(command) = self.commands.pop_front() else { break };
+            self.act(command);
+        }
+        for _ in 0..READS.min(self.unread.len()) {
+            let Some(key) = self.unread.pop_front() else { break };
+            self.read(key as usize);
+        }
+        for _ in 0..CATCH_UPS.min(self.catching.len()) {
+            let Some(key) = self.catching.pop_front() else { break };
+            if self.connections.get(key as usize).is_some_and(|c| c.catching) {
+                self.catch_up(key as usize);
+            }
+        }
+        self.sweep_some();
+        self.bury();
+        self.counters.publish(&self.shared.shards[self.index].counts);
+        if self.drain.is_some_and(|deadline| self.connections.is_empty() || deadline <= now) {
+            return Turn::Finished;
+        }
+        if self.has_work() { Turn::More } else { Turn::Idle }
+    }
+
+    fn act(&mut self, command: Command) {
+        match command {
+            Command::Connect(newcomer) => self.connect(*newcomer),
+            Command::Close { id, close } => {
+                if let Some(key) = self.find(id.token()) {
+                    self.begin_close(key, &close);
+                }
+            }
+            Command::Drain { close, deadline } => {
+                self.drain = Some(deadline);
+                let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+                for key in keys {
+                    self.begin_close(key, &close);
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, newcomer: Newcomer) {
+        let Newcomer { sink, protocol, identity, rights, reply } = newcomer;
+        if self.drain.is_some() {
+            self.shared.release(self.index);
+            let _ = reply.send(Err(ConnectError::Draining));
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let now = self.tenths();
+        let connection = Connection {
+            sink: Some(sink),
+            protocol,
+            identity: Arc::new(identity),
+            view: rights.view_id,
+            flow: Flow::Live,
+            control: None,
+            memberships: SmallVec::new(),
+            phase: Phase::Open,
+            generation: self.generation,
+            wake: None,
+            heartbeat_at: now + self.heartbeat_tenths(),
+            heard_at: now,
+            walk_epoch: 0,
+            walk_group: 0,
+            unread: false,
+            catching: false,
+            readable: true,
+        };
+        let key = self.connections.insert(connection);
+        #[cfg(unix)]
+        {
+            let token = self.id(key).token();
+            let sink = self.connections[key].sink.as_ref().expect("just put in");
+            if let Some(socket) = sink.socket() {
+                if let Err(error) = self.readiness.add(socket, token) {
+                    self.connections.remove(key);
+                    self.shared.release(self.index);
+                    let _ = reply.send(Err(ConnectError::Readiness(error)));
+                    return;
+                }
+            }
+        }
+        for room in &rights.rooms {
+            let room = self.shared.rooms.intern(room);
+            self.join(key, room, true);
+        }
+        let _ = reply.send(Ok(self.id(key)));
+        self.with_sink(key, |sink, session| sink.opened(session));
+        // What came with the handshake, or before the socket was watched.
+        self.read_again(key);
+    }
+
+    /// Calls a connection's sink, then writes what it has sent and does what it has
+    /// asked for.
+    fn with_sink<R>(
+        &mut self,
+        key: usize,
+        call: impl FnOnce(&mut dyn Sink, &mut Session<'_>) -> R,
+    ) -> R {
+        let sink = self.connections[key].sink.take();
+        let mut sink = sink.expect("a sink's call does not come back to its shard");
+        let mut session = Session { shard: self, key, ending: None };
+        let result = call(&mut *sink, &mut session);
+        let ending = session.ending;
+        self.connections[key].sink = Some(sink);
+        if self.connections[key].control_bytes() > self.shared.limits.control_bytes {
+            // It makes the server queue and does not read.
+            self.condemn(key);
+        }
+        match ending {
+            Some(Ending::Close(close)) => self.begin_close(key, &close),
+            Some(Ending::Finish) => self.finish(key),
+            None => {}
+        }
+        self.flush(key);
+        result
+    }
+
+    fn read(&mut self, key: usize) {
+        let now = self.tenths();
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !std::mem::take(&mut connection.unread) || connection.phase == Phase::Dead {
+            return;
+        }
+        connection.heard_at = now;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let input = self.with_sink(key, |sink, session| sink.try_read(session, &mut scratch));
+        self.scratch = scratch;
+        match input {
+            Ok(Input::More) => self.read_again(key),
+            Ok(Input::Blocked) => self.connections[key].readable = false,
+            Ok(Input::Closed) => self.finish(key),
+            Err(_) => self.condemn(key),
+        }
+    }
+
+    /// Queues a connection to be read, unless it has too much to write already.
+    pub(crate) fn read_again(&mut self, key: usize) {
+        let most = self.shared.limits.control_bytes / 4;
+        let connection = &mut self.connections[key];
+        if connection.readable && !connection.unread && connection.control_bytes() <= most {
+            connection.unread = true;
+            self.unread.push_back(key as u32);
+        }
+    }
+
+    pub(crate) fn queue_catch_up(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if !connection.catching {
+            connection.catching = true;
+            self.catching.push_back(key as u32);
+        }
+    }
+
+    /// Waits until a connection's sink can take more.
+    pub(crate) fn wait_for_room(&mut self, key: usize) {
+        self.watch(key, true);
+    }
+
+    /// Sets whether writability is waited for; wakers tell of it by themselves.
+    pub(crate) fn watch(&mut self, key: usize, write: bool) {
+        #[cfg(unix)]
+        {
+            let token = self.id(key).token();
+            let connection = &self.connections[key];
+            let Some(sink) = connection.sink.as_ref() else { return };
+            let Some(socket) = sink.socket() else { return };
+            if self.readiness.watch(socket, token, write).is_err() {
+                self.condemn(key);
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = (key, write);
+    }
+
+    pub(crate) fn join(&mut self, key: usize, room: RoomRef, own: bool) {
+        self.members.join(&mut self.connections, key, room, self.place.seq(), own);
+    }
+
+    pub(crate) fn leave(&mut self, key: usize, at: usize) {
+        self.members.leave(&mut self.connections, key, at);
+        if let Flow::Behind(behind) = &mut self.connections[key].flow {
+            behind.inexact = true;
+        }
+    }
+
+    pub(crate) fn renew(&mut self, key: usize, identity: Identity) -> Result<Renewed, RenewError> {
+        let connection = &self.connections[key];
+        if connection.identity.subject != identity.subject {
+            return Err(RenewError::OtherSubject);
+        }
+        let rights = self.shared.access.rights(&identity)?;
+        let mut renewed = Renewed::default();
+        if connection.phase != Phase::Open {
+            return Ok(renewed);
+        }
+        let mut at = 0;
+        while let Some(membership) = self.connections[key].memberships.get(at).copied() {
+            let room = self.members.room(membership.room).map(|room| room.name().clone());
+            let room = room.expect("a membership's room has members");
+            let own = rights.rooms.contains(&room);
+            if own || self.shared.access.may_join(&identity, &room) {
+                self.connections[key].memberships[at].own = own;
+                at += 1;
+            } else {
+                self.leave(key, at);
+                renewed.left.push(room);
+            }
+        }
+        for room in rights.rooms {
+            let known = self.shared.rooms.intern(&room);
+            if !self.connections[key].memberships.iter().any(|m| m.room == known.id()) {
+                self.join(key, known, true);
+                renewed.joined.push(room);
+            }
+        }
+        let connection = &mut self.connections[key];
+        connection.identity = Arc::new(identity);
+        if connection.view != rights.view_id {
+            connection.view = rights.view_id;
+            if let Flow::Behind(behind) = &mut connection.flow {
+                // What is pending has other sizes now. Until it is added up it counts
+                // as something, so that it is not taken for nothing.
+                behind.lag.bytes = behind.lag.bytes.max(1);
+                behind.inexact = true;
+            }
+            // Where the log has moved on the next sweep closes it.
+            let _ = self.recount(key);
+        }
+        Ok(renewed)
+    }
+
+    /// Says goodbye: no more events, what is left is written, then the peer is waited
+    /// for.
+    pub(crate) fn begin_close(&mut self, key: usize, close: &Close) {
+        let deadline = self.now + self.shared.limits.close_timeout;
+        let connection = &mut self.connections[key];
+        if connection.phase != Phase::Open {
+            return;
+        }
+        connection.phase = Phase::Closing { deadline };
+        if let Flow::Behind(behind) = &mut connection.flow {
+            behind.lag = Lag::new(0, self.now);
+        }
+        self.counters.closed(close);
+        self.members.leave_all(&mut self.connections, key);
+        self.with_sink(key, |sink, session| sink.closing(session, close));
+    }
+
+    /// Nothing more is to be read: what is left is written, then it is dropped.
+    fn finish(&mut self, key: usize) {
+        let deadline = self.now + self.shared.limits.close_timeout;
+        let connection = &mut self.connections[key];
+        connection.readable = false;
+        match connection.phase {
+            Phase::Dead | Phase::Finishing { .. } => return,
+            _ => connection.phase = Phase::Finishing { deadline },
+        }
+        if let Flow::Behind(behind) = &mut connection.flow {
+            behind.lag = Lag::new(0, self.now);
+        }
+        self.members.leave_all(&mut self.connections, key);
+        if self.connections[key].is_live() && self.connections[key].control.is_none() {
+            self.condemn(key);
+        }
+    }
+
+    /// Drops a connection as soon as nobody walks over it.
+    pub(crate) fn condemn(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if connection.phase != Phase::Dead {
+            connection.phase = Phase::Dead;
+            self.dead.push(key as u32);
+        }
+    }
+
+    fn bury(&mut self) {
+        while let Some(key) = self.dead.pop() {
+            let key = key as usize;
+            self.members.leave_all(&mut self.connections, key);
+            let connection = self.connections.remove(key);
+            #[cfg(unix)]
+            if let Some(socket) = connection.sink.as_ref().and_then(|sink| sink.socket()) {
+                self.readiness.remove(socket);
+            }
+            drop(connection);
+            self.shared.release(self.index);
+        }
+    }
+
+    /// Heartbeats, ends of identities, limits of those behind: a part of all
+    /// connections each turn.
+    fn sweep_some(&mut self) {
+        let Some(from) = self.sweep else { return };
+        let slots = self.connections.capacity();
+        let to = (from + SWEEP).min(slots);
+        for key in from..to {
+            if self.connections.contains(key) {
+                self.sweep_one(key);
+            }
+        }
+        self.sweep = (to < slots).then_some(to);
+        if self.sweep.is_none() {
+            self.counters.rooms = self.members.len() as u64;
+            if self.index == 0 {
+                self.shared.housekeeping(self.now);
+            }
+            self.counters.record(self.index, self.connections.len());
+        }
+    }
+
+    fn sweep_one(&mut self, key: usize) {
+        let (now, heartbeat) = (self.tenths(), self.heartbeat_tenths());
+        let connection = &mut self.connections[key];
+        match connection.phase {
+            Phase::Open => {}
+            Phase::Closing { deadline } | Phase::Finishing { deadline } => {
+                if deadline <= self.now {
+                    self.condemn(key);
+                }
+                return;
+            }
+            Phase::Dead => return,
+        }
+        if connection.identity.expired(self.wall) {
+            return self.begin_close(key, &Close::TokenExpired);
+        }
+        if !connection.is_live() {
+            self.sweep_behind(key);
+        }
+        let connection = &mut self.connections[key];
+        if connection.phase == Phase::Open && connection.heartbeat_at <= now {
+            connection.heartbeat_at = now + heartbeat;
+            self.with_sink(key, |sink, session| sink.heartbeat(session));
+        }
+    }
+
+    fn heartbeat_tenths(&self) -> u32 {
+        (self.shared.limits.heartbeat.as_millis() / 100).max(1) as u32
+    }
+
+    /// Tenths of a second since the shard began: thirteen years of them.
+    fn tenths(&self) -> u32 {
+        (self.now.saturating_duration_since(self.began).as_millis() / 100) as u32
+    }
+
+    pub(crate) fn since(&self, tenths: u32) -> Duration {
+        Duration::from_millis(100) * self.tenths().saturating_sub(tenths)
+    }
+
+    pub(crate) fn id(&self, key: usize) -> ConnectionId {
+        let generation = self.connections[key].generation;
+        ConnectionId { shard: self.index as u8, key: key as u32, generation }
+    }
+
+    fn find(&self, token: Token) -> Option<usize> {
+        let (key, generation) = (token.0 as u32 as usize, (token.0 >> 32) as u32);
+        let connection = self.connections.get(key)?;
+        (connection.generation == generation && connection.phase != Phase::Dead).then_some(key)
+    }
+
+    pub(crate) fn waker(&mut self, key: usize) -> Waker {
+        let token = self.id(key).token();
+        let (shared, index) = (&self.shared, self.index);
+        let make = || crate::shard_task::waker(shared, index, token);
+        self.connections[key].wake.get_or_insert_with(make).clone()
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        for _ in 0..self.connections.len() {
+            self.shared.release(self.index);
+        }
+        self.shared.stopped(self.index);
+    }
+}

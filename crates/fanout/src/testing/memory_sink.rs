@@ -1,0 +1,242 @@
+//! A sink in memory that takes as much as a test lets it.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::frame::{Delivery, Frame, Protocol};
+use crate::role::Identity;
+use crate::room::Room;
+use crate::session::Session;
+use crate::sink::{Close, Input, Sink};
+
+/// One line an emission: `event|room|body|at`, and `!` before what is no emission.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lines;
+
+impl Protocol for Lines {
+    fn frame(&self, delivery: &Delivery<'_>) -> Frame {
+        let room = delivery.room.map_or("", Room::as_str);
+        let at = delivery.at.map(|at| at.to_string()).unwrap_or_default();
+        let body = delivery.body.as_str();
+        Bytes::from(format!("{}|{room}|{body}|{at}\n", delivery.event)).into()
+    }
+}
+
+/// What a [`MemoryPeer`] asks for.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Join a room; answered `!joined ROOM` or `!refused ROOM`.
+    Join(Room),
+    /// Leave a room; answered `!left ROOM`.
+    Leave(Room),
+    /// Take over an identity; answered `!renewed`.
+    Renew(Identity),
+    /// Answered `!pong`.
+    Ping,
+}
+
+/// The hub's end of a connection in memory.
+#[derive(Debug)]
+pub struct MemorySink(MemoryPeer);
+
+/// The test's end of a connection in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryPeer {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct State {
+    received: Vec<u8>,
+    allowed: usize,
+    asks: VecDeque<Ask>,
+    gone: bool,
+    dropped: bool,
+    closed: Option<Close>,
+    waker: Option<Waker>,
+}
+
+impl MemorySink {
+    /// A sink that takes everything, and its peer.
+    pub fn new() -> (MemoryPeer, Self) {
+        let state = State {
+            received: Vec::new(),
+            allowed: usize::MAX,
+            asks: VecDeque::new(),
+            gone: false,
+            dropped: false,
+            closed: None,
+            waker: None,
+        };
+        let state = Arc::new(Mutex::new(state));
+        let peer = MemoryPeer { state, changed: Arc::default() };
+        (peer.clone(), Self(peer))
+    }
+}
+
+impl MemoryPeer {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic under this lock")
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state();
+        let result = change(&mut state);
+        let waker = state.waker.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Takes nothing from now on.
+    pub fn stall(&self) {
+        self.change(|state| state.allowed = 0);
+    }
+
+    /// Takes this many bytes more, then nothing.
+    pub fn allow(&self, bytes: usize) {
+        self.change(|state| state.allowed = state.allowed.saturating_add(bytes));
+    }
+
+    /// Takes everything from now on.
+    pub fn flow(&self) {
+        self.change(|state| state.allowed = usize::MAX);
+    }
+
+    /// Asks for something.
+    pub fn ask(&self, ask: Ask) {
+        self.change(|state| state.asks.push_back(ask));
+    }
+
+    /// Goes away without a word.
+    pub fn hang_up(&self) {
+        self.change(|state| state.gone = true);
+    }
+
+    /// The bytes received so far.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.state().received.clone()
+    }
+
+    /// The lines received so far; the last may be cut.
+    pub fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.bytes()).expect("lines are text");
+        text.split_inclusive('\n').map(str::to_owned).collect()
+    }
+
+    /// The bodies of the emissions received whole so far.
+    pub fn bodies(&self) -> Vec<String> {
+        let whole = self.lines().into_iter().filter(|l| !l.starts_with('!') && l.ends_with('\n'));
+        whole.filter_map(|line| Some(line.split('|').nth(2)?.to_owned())).collect()
+    }
+
+    /// Why the hub closed it, where it did.
+    pub fn closed(&self) -> Option<Close> {
+        self.state().closed.clone()
+    }
+
+    /// Whether the hub has let go of it.
+    pub fn dropped(&self) -> bool {
+        self.state().dropped
+    }
+
+    /// Waits until something holds of it.
+    ///
+    /// # Panics
+    /// Where it does not within ten seconds.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if holds(self) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), wait).await;
+        assert!(in_time.is_ok(), "waited in vain until {what}; lines {:?}", self.lines());
+    }
+}
+
+impl Sink for MemorySink {
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut state = self.0.state();
+        if state.gone {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let mut taken = 0;
+        for slice in slices {
+            let part = slice.len().min(state.allowed);
+            state.received.extend_from_slice(&slice[..part]);
+            if state.allowed != usize::MAX {
+                state.allowed -= part;
+            }
+            taken += part;
+            if part < slice.len() {
+                break;
+            }
+        }
+        drop(state);
+        self.0.changed.notify_waiters();
+        if taken == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+    }
+
+    fn try_read(&mut self, session: &mut Session<'_>, _: &mut [u8]) -> io::Result<Input> {
+        let mut state = self.0.state();
+        if state.gone {
+            return Ok(Input::Closed);
+        }
+        let Some(ask) = state.asks.pop_front() else { return Ok(Input::Blocked) };
+        drop(state);
+        let answer = match ask {
+            Ask::Join(room) => match session.join(&room) {
+                Ok(_) => format!("!joined {room}\n"),
+                Err(_) => format!("!refused {room}\n"),
+            },
+            Ask::Leave(room) => match session.leave(&room) {
+                Ok(_) => format!("!left {room}\n"),
+                Err(_) => format!("!refused {room}\n"),
+            },
+            Ask::Renew(identity) => format!("!renewed {}\n", session.renew(identity).is_ok()),
+            Ask::Ping => "!pong\n".to_owned(),
+        };
+        session.send(Bytes::from(answer));
+        Ok(Input::More)
+    }
+
+    fn opened(&mut self, session: &mut Session<'_>) {
+        self.0.state().waker = Some(session.waker());
+    }
+
+    fn heartbeat(&mut self, session: &mut Session<'_>) {
+        session.send(Bytes::from_static(b"!heartbeat\n"));
+    }
+
+    fn closing(&mut self, session: &mut Session<'_>, close: &Close) {
+        self.0.state().closed = Some(close.clone());
+        session.send(Bytes::from(format!("!close {}\n", close.name())));
+        session.finish();
+    }
+}
+
+impl Drop for MemorySink {
+    fn drop(&mut self) {
+        self.0.state().dropped = true;
+        self.0.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,10 @@
+//! What implementations are tested with: contract suites, and a sink in memory that
+//! takes as much as a test lets it.
+
+mod memory_sink;
+mod sink;
+mod source;
+
+pub use memory_sink::*;
+pub use sink::*;
+pub use source::*;

@@ -1,0 +1,459 @@
+//! A shard walks what is new in the log.
+//!
+//! Several batches are taken at once, and what is pending for the same connections
+//! is joined into one buffer, once, not once per connection. Which connections those
+//! are is found by refinement: entries for the same rooms form an audience, and each
+//! audience splits the groups of connections met so far into who is in it and who is
+//! not. With one room, which is the common case under load, the room's members are
+//! the group and no connection is touched before it is written to.
+//!
+//! ```text
+//! entries   1:a  2:b  3:a  4:b          audiences  a{1,3}  b{2,4}
+//! members   a: x y    b: y z            groups     x{1,3}  y{1,2,3,4}  z{2,4}
+//! ```
+//!
+//! A walk ends only when everybody was written to; the shard gives way to others in
+//! between. Joins, leaves and closes wait for its end, so that members stay where they
+//! are and the shard is in one place of the log whenever it acts on them.
+
+use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::connection::{Behind, Connection, Flow, Phase};
+use crate::frame::ProtocolRef;
+use crate::log::{Batch, Place, Seq};
+use crate::members::Members;
+use crate::overflow::Lag;
+use crate::role::ViewId;
+use crate::shard::Shard;
+
+/// Entries with members, entries and bytes that one walk takes, unless the first
+/// batch alone has more.
+const MAX_ITEMS: usize = 256;
+const MAX_ENTRIES: usize = 4096;
+
+const NONE: u32 = u32::MAX;
+
+/// What is being delivered.
+#[derive(Default)]
+pub(crate) struct Walk {
+    /// Tells this walk's marks on rooms and connections from those of walks before.
+    epoch: u64,
+    batches: Vec<Arc<Batch>>,
+    items: Vec<Item>,
+    audiences: Vec<Audience>,
+    groups: Vec<Group>,
+    /// The connections met, where there are several audiences.
+    touched: Vec<u32>,
+    /// The next connection to write to.
+    next: usize,
+    /// Where the shard is once all have been written to.
+    after: Option<Arc<Batch>>,
+    /// Buffers to be used again.
+    spare: Vec<Vec<u8>>,
+}
+
+/// An entry that has members in this shard.
+struct Item {
+    batch: u32,
+    entry: u32,
+    /// The next item of the same audience.
+    next: u32,
+}
+
+/// Entries for the same rooms.
+struct Audience {
+    rooms: SmallVec<[u32; 1]>,
+    first: u32,
+    last: u32,
+}
+
+/// Connections that get the same entries.
+struct Group {
+    /// The group before its last audience was met.
+    parent: u32,
+    audience: u32,
+    members: u32,
+    /// The last group split off from this one, and by which audience.
+    child: (u32, u32),
+    payloads: SmallVec<[Payload; 1]>,
+}
+
+/// A group's frames in one protocol and view.
+struct Payload {
+    protocol: u8,
+    view: u8,
+    frames: u32,
+    bytes: Joined,
+}
+
+enum Joined {
+    Nothing,
+    /// One frame is sent as it is.
+    One(Bytes),
+    Many(Vec<u8>),
+}
+
+impl Payload {
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Joined::Nothing => &[],
+            Joined::One(frame) => frame,
+            Joined::Many(joined) => joined,
+        }
+    }
+}
+
+/// What became of one connection's payload.
+enum Delivered {
+    /// Taken, or not for it.
+    Done { frames: u32, bytes: usize },
+    /// It is behind now and waits for its socket.
+    Behind { bytes: usize },
+    /// The socket is broken.
+    Failed,
+}
+
+impl Walk {
+    /// Whether connections remain to be written to.
+    pub(crate) fn under_way(&self) -> bool {
+        self.after.is_some()
+    }
+
+    fn clear(&mut self) {
+        for payload in self.groups.drain(..).flat_map(|group| group.payloads) {
+            if let Joined::Many(buffer) = payload.bytes {
+                keep(&mut self.spare, buffer);
+            }
+        }
+        self.batches.clear();
+        self.items.clear();
+        self.audiences.clear();
+        self.touched.clear();
+        self.next = 0;
+        // Zero is the mark of those never met.
+        self.epoch += 1;
+    }
+
+    /// Adds an entry to the audience of its rooms, where they have members.
+    fn add(&mut self, members: &mut Members, batch: &Batch, entry: usize) {
+        let rooms = &batch.entries[entry].rooms;
+        let audience = if let [room] = &rooms[..] {
+            let Some(room) = members.find(room.id()) else { return };
+            let mark = members.room_mut(room).mark;
+            if mark.0 == self.epoch {
+                mark.1
+            } else {
+                members.room_mut(room).mark = (self.epoch, self.audiences.len() as u32);
+                self.audience(SmallVec::from_elem(room, 1))
+            }
+        } else {
+            let here: SmallVec<[u32; 1]> =
+                rooms.iter().filter_map(|room| members.find(room.id())).collect();
+            match self.audiences.last() {
+                _ if here.is_empty() => return,
+                Some(last) if last.rooms == here => self.audiences.len() as u32 - 1,
+                _ => self.audience(here),
+            }
+        };
+        let item = self.items.len() as u32;
+        self.items.push(Item { batch: self.batches.len() as u32, entry: entry as u32, next: NONE });
+        let audience = &mut self.audiences[audience as usize];
+        if audience.first == NONE {
+            audience.first = item;
+        } else {
+            self.items[audience.last as usize].next = item;
+        }
+        audience.last = item;
+    }
+
+    fn audience(&mut self, rooms: SmallVec<[u32; 1]>) -> u32 {
+        self.audiences.push(Audience { rooms, first: NONE, last: NONE });
+        self.audiences.len() as u32 - 1
+    }
+
+    fn group(&mut self, parent: u32, audience: u32) -> u32 {
+        let payloads = SmallVec::new();
+        self.groups.push(Group { parent, audience, members: 0, child: (NONE, NONE), payloads });
+        self.groups.len() as u32 - 1
+    }
+
+    /// The room whose members all get the same, where there is one.
+    fn single_room(&self) -> Option<u32> {
+        match &self.audiences[..] {
+            [only] if only.rooms.len() == 1 => Some(only.rooms[0]),
+            _ => None,
+        }
+    }
+
+    /// Splits the connections into groups, audience by audience.
+    fn refine(&mut self, members: &Members, connections: &mut slab::Slab<Connection>) {
+        let nobody = self.group(NONE, NONE);
+        for audience in 0..self.audiences.len() as u32 {
+            for at in 0..self.audiences[audience as usize].rooms.len() {
+                for member in members.of(self.audiences[audience as usize].rooms[at]) {
+                    let connection = &mut connections[member.connection as usize];
+                    if connection.walk_epoch != self.epoch {
+                        connection.walk_epoch = self.epoch;
+                        connection.walk_group = nobody;
+                        self.touched.push(member.connection);
+                    }
+                    let from = connection.walk_group;
+                    if self.groups[from as usize].audience == audience {
+                        // In two rooms of one emission: it gets it once.
+                        continue;
+                    }
+                    let (by, mut to) = self.groups[from as usize].child;
+                    if by != audience {
+                        to = self.group(from, audience);
+                        self.groups[from as usize].child = (audience, to);
+                    }
+                    self.groups[from as usize].members =
+                        self.groups[from as usize].members.saturating_sub(1);
+                    self.groups[to as usize].members += 1;
+                    connection.walk_group = to;
+                }
+            }
+        }
+    }
+
+    /// The items of a group, in the log's order.
+    fn items_of(&self, group: u32) -> SmallVec<[u32; 16]> {
+        let mut items = SmallVec::new();
+        let (mut at, mut audiences) = (group, 0);
+        while at != NONE && self.groups[at as usize].audience != NONE {
+            let group = &self.groups[at as usize];
+            let mut item = self.audiences[group.audience as usize].first;
+            while item != NONE {
+                items.push(item);
+                item = self.items[item as usize].next;
+            }
+            (at, audiences) = (group.parent, audiences + 1);
+        }
+        if audiences > 1 {
+            items.sort_unstable();
+        }
+        items
+    }
+
+    fn entry(&self, item: u32) -> (&Arc<Batch>, &crate::frame::Entry, Seq) {
+        let Item { batch, entry, .. } = self.items[item as usize];
+        let batch = &self.batches[batch as usize];
+        (batch, &batch.entries[entry as usize], batch.first + Seq::from(entry))
+    }
+
+    /// Finds or makes what a group's connections of this protocol and view get.
+    fn payload(&mut self, group: u32, protocol: &ProtocolRef, view: ViewId) -> usize {
+        let known = &self.groups[group as usize].payloads;
+        let same = |p: &Payload| p.protocol == protocol.id.0 && p.view == view.0;
+        if let Some(at) = known.iter().position(same) {
+            return at;
+        }
+        let mut spare = self.spare.pop().unwrap_or_default();
+        let mut one = None;
+        let mut frames = 0;
+        for item in self.items_of(group) {
+            let Some(frame) = self.entry(item).1.frame(protocol, view) else { continue };
+            if let Some(first) = one.take() {
+                let first: Bytes = first;
+                spare.extend_from_slice(&first);
+            }
+            if frames == 0 {
+                one = Some(frame.as_bytes().clone());
+            } else {
+                spare.extend_from_slice(frame.as_bytes());
+            }
+            frames += 1;
+        }
+        let bytes = match one {
+            _ if frames > 1 => Joined::Many(spare),
+            Some(frame) => {
+                keep(&mut self.spare, spare);
+                Joined::One(frame)
+            }
+            None => {
+                keep(&mut self.spare, spare);
+                Joined::Nothing
+            }
+        };
+        let payloads = &mut self.groups[group as usize].payloads;
+        payloads.push(Payload { protocol: protocol.id.0, view: view.0, frames, bytes });
+        payloads.len() - 1
+    }
+
+    /// Where a connection stands that has taken only `taken` bytes of its payload.
+    fn behind_at(
+        &self,
+        group: u32,
+        connection: &Connection,
+        taken: usize,
+        now: Instant,
+    ) -> Box<Behind> {
+        let mut left = taken;
+        let mut behind: Option<Box<Behind>> = None;
+        for item in self.items_of(group) {
+            let (batch, entry, seq) = self.entry(item);
+            let Some(frame) = entry.frame(&connection.protocol, connection.view) else { continue };
+            let frame = frame.as_bytes();
+            match &mut behind {
+                Some(behind) => behind.lag.bytes += frame.len() as u64,
+                None if left >= frame.len() => left -= frame.len(),
+                None => {
+                    // Only as far as the write got, not as far as was collected.
+                    let (seq, rest, bytes) = match left {
+                        0 => (seq, Bytes::new(), frame.len() as u64),
+                        begun => (seq + 1, frame.slice(begun..), 0),
+                    };
+                    let (place, lag) = (Place::in_batch(batch, seq), Lag::new(bytes, now));
+                    behind = Some(Box::new(Behind { place, rest, lag, inexact: false }));
+                }
+            }
+        }
+        behind.expect("less was taken than the frames have")
+    }
+
+    fn deliver(&mut self, group: u32, connection: &mut Connection, now: Instant) -> Delivered {
+        if connection.phase != Phase::Open {
+            return Delivered::Done { frames: 0, bytes: 0 };
+        }
+        let at = self.payload(group, &connection.protocol, connection.view);
+        let payload = &self.groups[group as usize].payloads[at];
+        let (frames, bytes) = (payload.frames, payload.bytes());
+        if bytes.is_empty() {
+            return Delivered::Done { frames: 0, bytes: 0 };
+        }
+        if let Flow::Behind(behind) = &mut connection.flow {
+            // Behind: it reads this from the log when its socket can take it.
+            behind.lag.bytes += bytes.len() as u64;
+            return Delivered::Done { frames: 0, bytes: 0 };
+        }
+        let sink = connection.sink.as_mut().expect("a sink is out of its slot only in a session");
+        let taken = match sink.try_write(&[IoSlice::new(bytes)]) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => return Delivered::Failed,
+        };
+        if taken >= bytes.len() {
+            return Delivered::Done { frames, bytes: bytes.len() };
+        }
+        // ## Live => Behind
+        connection.flow = Flow::Behind(self.behind_at(group, connection, taken, now));
+        Delivered::Behind { bytes: taken }
+    }
+
+    /// The next connection to write to, and its group.
+    fn next(
+        &mut self,
+        members: &Members,
+        connections: &slab::Slab<Connection>,
+    ) -> Option<(usize, u32)> {
+        let at = self.next;
+        self.next += 1;
+        if let Some(room) = self.single_room() {
+            // The first group is the one of all.
+            return members.of(room).get(at).map(|member| (member.connection as usize, 0));
+        }
+        let key = *self.touched.get(at)? as usize;
+        Some((key, connections[key].walk_group))
+    }
+}
+
+/// Keeps a buffer for the next walk, unless it or the store is large.
+fn keep(spare: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
+    if spare.len() < 16 && buffer.capacity() <= 1 << 20 {
+        buffer.clear();
+        spare.push(buffer);
+    }
+}
+
+impl Shard {
+    /// Whether the log has something that was not walked.
+    pub(crate) fn log_moved(&self) -> bool {
+        self.walk.under_way() || self.shared.log.head() > self.batch
+    }
+
+    /// Takes what is new in the log; false where there is nothing.
+    fn begin_walk(&mut self) -> bool {
+        self.walk.clear();
+        let mut place = self.place.clone();
+        let (mut entries, mut bytes) = (0, 0);
+        while entries < MAX_ENTRIES
+            && self.walk.items.len() < MAX_ITEMS
+            && bytes < self.shared.limits.joined_bytes
+        {
+            let next = place.read().expect("the log keeps what a shard has not read");
+            let Some((batch, _)) = next else { break };
+            let before = self.walk.items.len();
+            for (at, entry) in batch.entries.iter().enumerate() {
+                self.walk.add(&mut self.members, &batch, at);
+                bytes += entry.bytes();
+            }
+            for (lane, next) in &batch.frontier {
+                self.frontier.advance(*lane, *next);
+            }
+            entries += batch.entries.len().max(1);
+            place = Place::in_batch(&batch, batch.end());
+            if self.walk.items.len() > before {
+                self.walk.batches.push(batch.clone());
+            }
+            self.walk.after = Some(batch);
+        }
+        match self.walk.single_room() {
+            _ if self.walk.audiences.is_empty() => {}
+            Some(_) => {
+                let only = self.walk.group(NONE, 0);
+                debug_assert_eq!(only, 0);
+            }
+            None => self.walk.refine(&self.members, &mut self.connections),
+        }
+        self.walk.under_way()
+    }
+
+    /// Walks on, to at most `budget` connections; false where the log has nothing
+    /// more and everybody was written to.
+    pub(crate) fn walk_on(&mut self, mut budget: usize) -> bool {
+        if !self.walk.under_way() && !self.begin_walk() {
+            return false;
+        }
+        if !self.walk.audiences.is_empty() {
+            while budget > 0 {
+                let Some((key, group)) = self.walk.next(&self.members, &self.connections) else {
+                    break;
+                };
+                budget -= 1;
+                match self.walk.deliver(group, &mut self.connections[key], self.now) {
+                    Delivered::Done { frames, bytes } => self.counters.delivered(frames, bytes),
+                    Delivered::Behind { bytes } => {
+                        self.counters.delivered(0, bytes);
+                        self.counters.fell_behind += 1;
+                        self.wait_for_room(key);
+                    }
+                    Delivered::Failed => self.condemn(key),
+                }
+                let payloads = &mut self.walk.groups[group as usize];
+                if payloads.members == 1 {
+                    // Nobody else gets it: the memory serves the next.
+                    for payload in payloads.payloads.drain(..) {
+                        if let Joined::Many(buffer) = payload.bytes {
+                            keep(&mut self.walk.spare, buffer);
+                        }
+                    }
+                }
+            }
+            if budget == 0 {
+                return true;
+            }
+        }
+        let after = self.walk.after.take().expect("under way");
+        self.place = Place::in_batch(&after, after.end());
+        self.batch = after.number;
+        self.walk.clear();
+        self.shared.has_read(self.index, &after);
+        self.counters.publish(&self.shared.shards[self.index].counts);
+        true
+    }
+}

@@ -386,6 +386,28 @@ fn a_stalled_client_in_a_quiet_room_is_not_closed_for_others_traffic() {
 }
 
 #[test]
+fn what_was_forfeited_by_leaving_counts_no_more() {
+    let mut limits = Limits::default();
+    limits.overflow = Overflow::default().with_max_bytes(500).with_grace(Duration::ZERO);
+    let (mut real, protocol) = Real::new(limits);
+    let peer = real.connect(&protocol, false);
+    peer.ask(Ask::Join(room(0)));
+    real.drive();
+    peer.stall();
+    for n in 0..100 {
+        real.publish(vec![Emission::new(room(0), "e", Json::of(&n).unwrap())]);
+    }
+    peer.ask(Ask::Leave(room(0)));
+    real.drive();
+    real.sweep();
+    assert_eq!(peer.closed(), None);
+    real.publish(vec![Emission::new(room(ROOMS), "e", Json::of(&"still here").unwrap())]);
+    peer.flow();
+    real.drive();
+    assert_eq!(peer.bodies(), ["\"still here\""]);
+}
+
+#[test]
 fn whoever_makes_the_server_queue_and_never_reads_is_no_longer_read_nor_kept() {
     let (mut real, protocol) = Real::new(Limits::default());
     let peer = real.connect(&protocol, false);

@@ -101,9 +101,13 @@ pub(crate) struct Behind {
 pub(crate) enum Phase {
     Open,
     /// What is left is written, then the peer is waited for until the deadline.
-    Closing { deadline: Instant },
+    Closing {
+        deadline: Instant,
+    },
     /// What is left is written, until the deadline, then it is dropped.
-    Finishing { deadline: Instant },
+    Finishing {
+        deadline: Instant,
+    },
     /// It is dropped as soon as nobody walks over it.
     Dead,
 }
@@ -118,9 +122,10 @@ pub(crate) struct Control {
 impl Connection {
     /// Whether `entry` is for this connection.
     pub(crate) fn wants(&self, entry: &Entry, seq: Seq) -> bool {
-        entry.rooms.iter().any(|room| {
-            self.memberships.iter().any(|m| m.room == room.id() && m.since <= seq)
-        })
+        entry
+            .rooms
+            .iter()
+            .any(|room| self.memberships.iter().any(|m| m.room == room.id() && m.since <= seq))
     }
 
     /// The connection's frame of `entry`, where it gets one.

@@ -101,7 +101,9 @@ impl EntryBody {
     fn len(&self) -> usize {
         match self {
             Self::Shared(json) => json.as_bytes().len(),
-            Self::PerView(bodies) => bodies.iter().flatten().map(|json| json.as_bytes().len()).sum(),
+            Self::PerView(bodies) => {
+                bodies.iter().flatten().map(|json| json.as_bytes().len()).sum()
+            }
         }
     }
 }
@@ -134,9 +136,7 @@ impl Entry {
         let body = self.body.of(view)?;
         let at = match &self.body {
             EntryBody::Shared(_) => protocol.id.0 as usize,
-            EntryBody::PerView(bodies) => {
-                protocol.id.0 as usize * bodies.len() + view.0 as usize
-            }
+            EntryBody::PerView(bodies) => protocol.id.0 as usize * bodies.len() + view.0 as usize,
         };
         let encode = || {
             protocol.protocol.frame(&Delivery {

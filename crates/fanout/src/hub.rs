@@ -131,7 +131,7 @@ pub enum ConnectError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Connections.
+    /// Connections that are in their rooms.
     pub connections: usize,
     /// Rooms that anybody is in, or anything in the log is for.
     pub rooms: usize,
@@ -156,7 +156,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) shards: Box<[Mailbox]>,
     protocols: RwLock<Vec<Arc<dyn Protocol>>>,
-    connections: AtomicUsize,
+    /// Connections, and those on their way to a shard.
+    admitted: AtomicUsize,
     closed: AtomicBool,
     /// A shard has read on, for publishers that wait.
     progress: Notify,
@@ -183,7 +184,7 @@ impl Shared {
             limits,
             shards: (0..shards).map(|_| Mailbox::default()).collect(),
             protocols: RwLock::default(),
-            connections: AtomicUsize::new(0),
+            admitted: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             progress: Notify::new(),
             waiting: AtomicUsize::new(0),
@@ -308,22 +309,21 @@ impl Shared {
 
     /// A connection of `shard` is gone.
     pub(crate) fn release(&self, shard: usize) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
-        self.shards[shard].counts.connections.fetch_sub(1, Ordering::Relaxed);
+        self.admitted.fetch_sub(1, Ordering::Relaxed);
+        self.shards[shard].counts.admitted.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Makes room for a connection and says which shard takes it: the emptiest.
     pub(crate) fn admit(&self) -> Result<usize, ConnectError> {
         let max = self.limits.connections;
         let admit = |n: usize| (n < max).then_some(n + 1);
-        if self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_err() {
+        if self.admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_err() {
             return Err(ConnectError::Full { max });
         }
-        let connections = |index: &usize| {
-            self.shards[*index].counts.connections.load(Ordering::Relaxed)
-        };
+        let connections =
+            |index: &usize| self.shards[*index].counts.admitted.load(Ordering::Relaxed);
         let index = (0..self.shards.len()).min_by_key(connections).expect("at least one shard");
-        self.shards[index].counts.connections.fetch_add(1, Ordering::Relaxed);
+        self.shards[index].counts.admitted.fetch_add(1, Ordering::Relaxed);
         Ok(index)
     }
 
@@ -339,7 +339,7 @@ impl Shared {
     fn stats(&self) -> Stats {
         let sum = |count: fn(&Counts) -> u64| self.shards.iter().map(|s| count(&s.counts)).sum();
         Stats {
-            connections: self.connections.load(Ordering::Relaxed),
+            connections: sum(|c| c.connections.load(Ordering::Relaxed) as u64) as usize,
             rooms: self.rooms.len(),
             deliveries: sum(|c| c.deliveries.load(Ordering::Relaxed)),
             delivered_bytes: sum(|c| c.bytes.load(Ordering::Relaxed)),
@@ -375,6 +375,7 @@ struct Handle {
     shared: Arc<Shared>,
     shards: Box<[mpsc::Sender<Command>]>,
     tasks: tokio_util::task::TaskTracker,
+    watches_sockets: bool,
 }
 
 /// What a [`Hub`] is made of.
@@ -420,14 +421,16 @@ impl HubBuilder {
         let shared = Arc::new(Shared::new(self.access, self.limits, self.shards, now));
         let tasks = tokio_util::task::TaskTracker::new();
         let mut shards = Vec::with_capacity(self.shards);
+        let mut watches_sockets = true;
         for index in 0..self.shards {
             let (sender, commands) = mpsc::channel(MAILBOX);
             let readiness = (self.readiness)()?;
+            watches_sockets &= readiness.watches_sockets();
             tasks.spawn(shard_task::run(index, shared.clone(), readiness, commands));
             shards.push(sender);
         }
         tasks.close();
-        Ok(Hub(Arc::new(Handle { shared, shards: shards.into(), tasks })))
+        Ok(Hub(Arc::new(Handle { shared, shards: shards.into(), tasks, watches_sockets })))
     }
 }
 
@@ -521,6 +524,22 @@ impl Hub {
         }
     }
 
+    /// Whether there is room for a connection now.
+    ///
+    /// # Errors
+    /// What [`connect`](Self::connect) would say.
+    pub fn may_connect(&self) -> Result<(), ConnectError> {
+        let shared = &self.0.shared;
+        let max = shared.limits.connections;
+        if shared.is_closed() {
+            return Err(ConnectError::Draining);
+        }
+        if shared.admitted.load(Ordering::Relaxed) >= max {
+            return Err(ConnectError::Full { max });
+        }
+        Ok(())
+    }
+
     /// Closes a connection, where it is still there.
     ///
     /// # Cancel safety
@@ -540,6 +559,16 @@ impl Hub {
     /// What it is doing.
     pub fn stats(&self) -> Stats {
         self.0.shared.stats()
+    }
+
+    /// Whether sinks may hand over sockets; where not, they have to use wakers.
+    pub fn watches_sockets(&self) -> bool {
+        self.0.watches_sockets
+    }
+
+    /// The bounds it was built with.
+    pub fn limits(&self) -> &Limits {
+        &self.0.shared.limits
     }
 
     /// The access policy.
@@ -578,4 +607,3 @@ impl Drop for Admitted<'_> {
         self.shared.release(self.shard);
     }
 }
-

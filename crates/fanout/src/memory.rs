@@ -1,5 +1,6 @@
 //! A source in memory: for tests, examples, and events that have no log.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -52,7 +53,9 @@ impl MemorySource {
         let (sender, events) = mpsc::channel(Self::CAPACITY);
         let (reporter, status) = SourceStatus::new();
         reporter.update(|health| (health.connected, health.caught_up) = (true, true));
-        let lane = Arc::new(Lane::new("memory", topic, 0));
+        // Another log at every start: its offsets begin anew.
+        let log = format!("memory-{:016x}", RandomState::new().build_hasher().finish());
+        let lane = Arc::new(Lane::new(log, topic, 0));
         let topic = MemoryTopic { lane, events: sender, next: Arc::default() };
         (topic, Self { events, status, _reporter: reporter })
     }

@@ -9,7 +9,7 @@
 //! | `fanout_connections{shard}` | gauge | connections |
 //! | `fanout_rooms{shard}` | gauge | rooms with members |
 //! | `fanout_emissions_total` | counter | emissions appended to the log |
-//! | `fanout_emissions_refused_total{reason}` | counter | emissions that were not |
+//! | `fanout_emissions_refused_total` | counter | emissions that were not |
 //! | `fanout_records_unroutable_total{topic}` | counter | events that the router refused |
 //! | `fanout_log_bytes`, `fanout_log_entries` | gauge | what the log holds |
 //!
@@ -32,10 +32,18 @@ pub(crate) struct Counters {
 /// What others may read of it.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    /// Connections that the shard has, or that are on their way to it.
+    pub(crate) admitted: AtomicUsize,
+    /// Connections that are in their rooms.
     pub(crate) connections: AtomicUsize,
     pub(crate) deliveries: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) fell_behind: AtomicU64,
+}
+
+/// Counts a connection that is being closed from here.
+pub(crate) fn closed(close: &Close) {
+    metrics::counter!("fanout_closed_total", "reason" => close.name()).increment(1);
 }
 
 impl Counters {
@@ -44,11 +52,8 @@ impl Counters {
         self.bytes += bytes as u64;
     }
 
-    pub(crate) fn closed(&mut self, close: &Close) {
-        metrics::counter!("fanout_closed_total", "reason" => close.name()).increment(1);
-    }
-
-    pub(crate) fn publish(&self, counts: &Counts) {
+    pub(crate) fn publish(&self, connections: usize, counts: &Counts) {
+        counts.connections.store(connections, Ordering::Relaxed);
         counts.deliveries.store(self.deliveries, Ordering::Relaxed);
         counts.bytes.store(self.bytes, Ordering::Relaxed);
         counts.fell_behind.store(self.fell_behind, Ordering::Relaxed);

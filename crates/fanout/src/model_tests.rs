@@ -27,16 +27,37 @@ const ROOMS: usize = 4;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Connect { clerk: bool },
-    Join { who: usize, room: usize },
-    Leave { who: usize, room: usize },
-    Ping { who: usize },
-    HangUp { who: usize },
-    Stall { who: usize },
-    Allow { who: usize, bytes: usize },
-    Flow { who: usize },
+    Connect {
+        clerk: bool,
+    },
+    Join {
+        who: usize,
+        room: usize,
+    },
+    Leave {
+        who: usize,
+        room: usize,
+    },
+    Ping {
+        who: usize,
+    },
+    HangUp {
+        who: usize,
+    },
+    Stall {
+        who: usize,
+    },
+    Allow {
+        who: usize,
+        bytes: usize,
+    },
+    Flow {
+        who: usize,
+    },
     /// Emissions of one batch: rooms as bits, and whether only clerks get it.
-    Publish { emissions: Vec<(u8, bool, usize)> },
+    Publish {
+        emissions: Vec<(u8, bool, usize)>,
+    },
     Sweep,
 }
 
@@ -224,7 +245,8 @@ fn run(ops: Vec<Op>, limits: Limits, lossless: bool) -> Result<(), TestCaseError
                 for (bits, only_clerks, padding) in emissions {
                     let rooms: Vec<usize> = (0..=ROOMS).filter(|n| bits & 1 << n != 0).collect();
                     let body = Json::of(&(published, "x".repeat(padding))).unwrap();
-                    let name = if rooms.len() == 1 { room(rooms[0]).to_string() } else { String::new() };
+                    let name =
+                        if rooms.len() == 1 { room(rooms[0]).to_string() } else { String::new() };
                     let line = format!("e|{name}|{}|\n", body.as_str());
                     published += 1;
                     for expected in &mut model {

@@ -108,7 +108,7 @@ fn route<R: Router>(
                     let position = Position { offset: event.offset, emission: i as u32 + 1 };
                     match shared.entry(emission, Some((lane, At { lane: token, position }))) {
                         Ok(entry) => entries.push(entry),
-                        Err(error) => refused.emission(event, Box::new(error)),
+                        Err(error) => refused.emission(event, &error.into()),
                     }
                 }
             }
@@ -140,9 +140,9 @@ impl Refused {
         self.tell(event, error);
     }
 
-    fn emission(&mut self, event: &Event, error: RouteError) {
+    fn emission(&mut self, event: &Event, error: &RouteError) {
         metrics::counter!("fanout_emissions_refused_total").increment(1);
-        self.tell(event, &error);
+        self.tell(event, error);
     }
 
     fn tell(&mut self, event: &Event, error: &RouteError) {
@@ -155,4 +155,3 @@ impl Refused {
         tracing::error!(lane = %event.lane, offset = event.offset, %error, untold, "passed over a record");
     }
 }
-

@@ -86,8 +86,8 @@ fn check(name: &str) -> Result<(), RoomError> {
     let bytes = name.as_bytes();
     for (at, byte) in bytes.iter().enumerate() {
         let good = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
             b':' | b'_' | b'-' | b'.' | b'@' | b'+' => true,
+            _ if byte.is_ascii_alphanumeric() => true,
             b'%' => bytes.get(at + 1..at + 3).is_some_and(|hex| {
                 hex.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'))
             }),

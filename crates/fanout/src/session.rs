@@ -91,7 +91,8 @@ impl Session<'_> {
     pub fn rooms(&self) -> Vec<Room> {
         let memberships = &self.shard.connections[self.key].memberships;
         let (own, asked): (Vec<_>, Vec<_>) = memberships.iter().partition(|m| m.own);
-        let name = |m: &&crate::members::Membership| Some(self.shard.members.room(m.room)?.name().clone());
+        let name =
+            |m: &&crate::members::Membership| Some(self.shard.members.room(m.room)?.name().clone());
         own.iter().chain(&asked).filter_map(name).collect()
     }
 
@@ -184,6 +185,11 @@ impl Session<'_> {
     pub fn congested(&self) -> bool {
         let limits = &self.shard.shared.limits;
         self.shard.connections[self.key].control_bytes() > limits.control_bytes / 4
+    }
+
+    /// Whether it is being closed: what the peer asks for is of no consequence now.
+    pub fn is_closing(&self) -> bool {
+        self.ending.is_some() || self.shard.connections[self.key].phase != Phase::Open
     }
 
     /// Closes the connection once the call has returned. The first reason counts.

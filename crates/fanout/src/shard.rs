@@ -45,9 +45,15 @@ const SCRATCH: usize = 16 * 1024;
 /// What a hub asks of a shard.
 pub(crate) enum Command {
     Connect(Box<Newcomer>),
-    Close { id: ConnectionId, close: Close },
+    Close {
+        id: ConnectionId,
+        close: Close,
+    },
     /// Close all, and end once they are gone, or at the deadline.
-    Drain { close: Close, deadline: Instant },
+    Drain {
+        close: Close,
+        deadline: Instant,
+    },
 }
 
 /// A connection that asks to be let in.
@@ -201,7 +207,7 @@ impl Shard {
         }
         self.sweep_some();
         self.bury();
-        self.counters.publish(&self.shared.shards[self.index].counts);
+        self.counters.publish(self.connections.len(), &self.shared.shards[self.index].counts);
         if self.drain.is_some_and(|deadline| self.connections.is_empty() || deadline <= now) {
             return Turn::Finished;
         }
@@ -273,7 +279,7 @@ impl Shard {
             self.join(key, room, true);
         }
         let _ = reply.send(Ok(self.id(key)));
-        self.with_sink(key, |sink, session| sink.opened(session));
+        self.with_sink(key, Sink::opened);
         // What came with the handshake, or before the socket was watched.
         self.read_again(key);
     }
@@ -430,7 +436,7 @@ impl Shard {
         if let Flow::Behind(behind) = &mut connection.flow {
             behind.lag = Lag::new(0, self.now);
         }
-        self.counters.closed(close);
+        crate::metrics::closed(close);
         self.members.leave_all(&mut self.connections, key);
         self.with_sink(key, |sink, session| sink.closing(session, close));
     }
@@ -519,7 +525,7 @@ impl Shard {
         let connection = &mut self.connections[key];
         if connection.phase == Phase::Open && connection.heartbeat_at <= now {
             connection.heartbeat_at = now + heartbeat;
-            self.with_sink(key, |sink, session| sink.heartbeat(session));
+            self.with_sink(key, Sink::heartbeat);
         }
     }
 
@@ -560,6 +566,7 @@ impl Drop for Shard {
         for _ in 0..self.connections.len() {
             self.shared.release(self.index);
         }
+        self.counters.publish(0, &self.shared.shards[self.index].counts);
         self.shared.stopped(self.index);
     }
 }

@@ -152,6 +152,11 @@ pub struct Ready {
 /// [`watch`](Readiness::watch) with `write`, an event comes even when the socket had become
 /// writable before the call.
 pub trait Readiness: Send + 'static {
+    /// Whether it watches sockets at all.
+    fn watches_sockets(&self) -> bool {
+        true
+    }
+
     /// Begins to watch a socket for reading.
     ///
     /// # Errors
@@ -180,6 +185,10 @@ pub trait Readiness: Send + 'static {
 pub struct WakersOnly;
 
 impl Readiness for WakersOnly {
+    fn watches_sockets(&self) -> bool {
+        false
+    }
+
     #[cfg(unix)]
     fn add(&mut self, _: BorrowedFd<'_>, _: Token) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "the hub was built without readiness"))

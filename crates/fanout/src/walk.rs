@@ -286,15 +286,9 @@ impl Walk {
     }
 
     /// Where a connection stands that has taken only `taken` bytes of its payload.
-    fn behind_at(
-        &self,
-        group: u32,
-        connection: &Connection,
-        taken: usize,
-        now: Instant,
-    ) -> Box<Behind> {
+    fn behind_at(&self, group: u32, connection: &Connection, taken: usize, now: Instant) -> Behind {
         let mut left = taken;
-        let mut behind: Option<Box<Behind>> = None;
+        let mut behind: Option<Behind> = None;
         for item in self.items_of(group) {
             let (batch, entry, seq) = self.entry(item);
             let Some(frame) = entry.frame(&connection.protocol, connection.view) else { continue };
@@ -309,7 +303,7 @@ impl Walk {
                         begun => (seq + 1, frame.slice(begun..), 0),
                     };
                     let (place, lag) = (Place::in_batch(batch, seq), Lag::new(bytes, now));
-                    behind = Some(Box::new(Behind { place, rest, lag, inexact: false }));
+                    behind = Some(Behind { place, rest, lag, inexact: false });
                 }
             }
         }
@@ -341,7 +335,7 @@ impl Walk {
             return Delivered::Done { frames, bytes: bytes.len() };
         }
         // ## Live => Behind
-        connection.flow = Flow::Behind(self.behind_at(group, connection, taken, now));
+        connection.flow = Flow::Behind(Box::new(self.behind_at(group, connection, taken, now)));
         Delivered::Behind { bytes: taken }
     }
 
@@ -453,7 +447,7 @@ impl Shard {
         self.batch = after.number;
         self.walk.clear();
         self.shared.has_read(self.index, &after);
-        self.counters.publish(&self.shared.shards[self.index].counts);
+        self.counters.publish(self.connections.len(), &self.shared.shards[self.index].counts);
         true
     }
 }

@@ -1,1 +1,69 @@
-//! Draft.
+//! Kafka as a source for [`fanout`]: every partition of some topics, on every node,
+//! with nothing committed. The position in Kafka is what clients resume from.
+//!
+//! ```no_run
+//! use fanout::Source as _;
+//! use kafka_source::{KafkaConfig, KafkaSource};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = KafkaConfig::new("localhost:9092").topics(["order.created"]).json(true);
+//! let mut source = KafkaSource::start(config)?;
+//! while let Some(batch) = source.next().await? {
+//!     for event in &batch.events {
+//!         println!("{} {}: {:?}", event.lane, event.offset, event.json()?);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! - **Everything, in order, once.** All partitions are assigned at absolute offsets that
+//!   were resolved beforehand. Offsets of a lane rise; whatever the client delivers again
+//!   after a reconnect is dropped. Partitions and topics that appear later are read from
+//!   their beginning.
+//! - **Bounded memory.** While nobody takes batches nothing is polled: at most
+//!   [`max_queued_batches`](KafkaConfig::max_queued_batches) and one more batch wait here,
+//!   and `queued.max.messages.kbytes` in librdkafka.
+//! - **Trouble that passes ends nothing.** Brokers that are away, at start or later, are
+//!   told by the source's status and the log, and reading goes on where it was.
+//! - **What cannot be used is passed.** An empty record, or one that is not JSON where
+//!   [`json`](KafkaConfig::json) asks for it, is counted and logged with its position, and
+//!   the frontier moves on beyond it.
+//! - **What is lost is said.** Records that were deleted before they were read are counted
+//!   and logged as an error, and reading goes on at the oldest that is left. A partition
+//!   whose log was cut or made anew under the same name is halted, the others are not:
+//!   its offsets would come twice with other records behind them.
+//!
+//! # Map
+//!
+//! | module | what |
+//! |---|---|
+//! | [`KafkaConfig`], [`Start`] | what to read, and how much of it at once |
+//! | [`KafkaSource`] | the handle: batches, status |
+//! | [`metrics`] | the names of what is counted |
+//! | [`EmbeddedBroker`] | a broker inside this process, for development and tests |
+//! | [`rdkafka`] | the client itself, for those who also write |
+//!
+//! # Features
+//!
+//! `tls`: connections by TLS and SASL; builds OpenSSL, which needs perl.
+
+mod config;
+mod context;
+mod embedded;
+mod lanes;
+pub mod metrics;
+mod reader;
+mod record;
+mod report;
+mod source;
+mod throttle;
+mod watcher;
+mod watermarks;
+
+pub use config::{ConfigError, KafkaConfig, Start};
+pub use embedded::{EmbeddedBroker, EmbeddedError};
+pub use rdkafka;
+pub use source::{KafkaSource, StartError};

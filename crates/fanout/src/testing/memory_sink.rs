@@ -55,6 +55,9 @@ pub struct MemoryPeer {
 #[derive(Debug)]
 struct State {
     received: Vec<u8>,
+    /// The bodies of the emissions received whole, up to `parsed` bytes.
+    bodies: Vec<String>,
+    parsed: usize,
     allowed: usize,
     asks: VecDeque<Ask>,
     gone: bool,
@@ -63,11 +66,25 @@ struct State {
     waker: Option<Waker>,
 }
 
+impl State {
+    fn parse(&mut self) -> &Vec<String> {
+        let new = &self.received[self.parsed..];
+        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let text = std::str::from_utf8(&new[..whole]).expect("lines are text");
+        let emissions = text.lines().filter(|line| !line.starts_with('!'));
+        self.bodies.extend(emissions.filter_map(|line| Some(line.split('|').nth(2)?.to_owned())));
+        self.parsed += whole;
+        &self.bodies
+    }
+}
+
 impl MemorySink {
     /// A sink that takes everything, and its peer.
     pub fn new() -> (MemoryPeer, Self) {
         let state = State {
             received: Vec::new(),
+            bodies: Vec::new(),
+            parsed: 0,
             allowed: usize::MAX,
             asks: VecDeque::new(),
             gone: false,
@@ -135,8 +152,17 @@ impl MemoryPeer {
 
     /// The bodies of the emissions received whole so far.
     pub fn bodies(&self) -> Vec<String> {
-        let whole = self.lines().into_iter().filter(|l| !l.starts_with('!') && l.ends_with('\n'));
-        whole.filter_map(|line| Some(line.split('|').nth(2)?.to_owned())).collect()
+        self.state().parse().clone()
+    }
+
+    /// How many emissions were received whole so far.
+    pub fn count(&self) -> usize {
+        self.state().parse().len()
+    }
+
+    /// The body of the `n`th emission, once it was received whole.
+    pub fn body(&self, n: usize) -> Option<String> {
+        self.state().parse().get(n).cloned()
     }
 
     /// Why the hub closed it, where it did.

@@ -142,7 +142,10 @@ pub async fn loses_nothing_when_cancelled(harness: &mut impl SourceHarness) {
     ended(writing).await;
 }
 
-/// Not being read stops it: nothing is lost, and batches stay within their bound.
+/// Not being read loses nothing, and batches stay within their bound.
+///
+/// How much waits inside cannot be seen from here: that it is bounded is for the source's
+/// own tests to show.
 ///
 /// # Panics
 /// Where a record is lost, doubled or out of order, or a batch is too large.
@@ -175,10 +178,10 @@ pub async fn waits_for_its_reader(harness: &mut impl SourceHarness) {
 /// # Panics
 /// Where it does not.
 pub async fn status_outlives_it(harness: &mut impl SourceHarness) {
-    let (source, writer) = harness.open().await;
+    let (source, _writer) = harness.open().await;
     ready(&source).await;
     let mut status = source.status();
-    drop((source, writer));
+    drop(source);
     let gone = timeout(DEADLINE, status.wait_for(|_| false)).await;
     assert_eq!(gone, Ok(false), "dropping the source must end whatever works for it");
     // What was known last can still be asked for.
@@ -311,6 +314,16 @@ mod tests {
         assert!(!takes(&[(0, 0), (0, 1)], 2), "a record twice");
         assert!(!takes(&[(0, 0), (1, 0)], 2), "an offset twice");
         assert!(!takes(&[(0, 0), (1, 1)], 1), "a frontier behind");
+    }
+
+    #[test]
+    #[should_panic(expected = "offset 4 came after 5 was reached")]
+    fn the_suite_notices_a_frontier_that_is_ahead() {
+        let written = records(1);
+        let mut reading = Reading::new(&written, 1);
+        reading.take(Some(EventBatch { events: Vec::new(), frontier: vec![(lane(), 5)] }));
+        let events = vec![event(&written[0], 4)];
+        reading.take(Some(EventBatch { events, frontier: Vec::new() }));
     }
 
     #[tokio::test]

@@ -1,0 +1,97 @@
+//! A source that nobody reads: exact counts.
+//!
+//! A binary of its own, because it counts with a recorder for the whole process.
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use common::{DEADLINE, Reader, broker, config, producer, write, write_numbers};
+use kafka_source::metrics::{BYTES, LAG, RECORDS, SKIPPED};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+/// Every number, by name and labels.
+type Numbers = Mutex<HashMap<String, Arc<AtomicU64>>>;
+
+static NUMBERS: LazyLock<Numbers> = LazyLock::new(Numbers::default);
+
+struct Counts;
+
+fn number(key: &Key) -> Arc<AtomicU64> {
+    let labels = key.labels().map(|label| format!(" {}={}", label.key(), label.value()));
+    let name = labels.fold(key.name().to_owned(), |name, label| name + &label);
+    NUMBERS.lock().expect("numbers").entry(name).or_default().clone()
+}
+
+fn count(name: &str) -> u64 {
+    let numbers = NUMBERS.lock().expect("numbers");
+    numbers.get(name).map_or(0, |number| number.load(Ordering::SeqCst))
+}
+
+impl Recorder for Counts {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(number(key))
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(number(key))
+    }
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+async fn until(mut holds: impl FnMut() -> bool) -> bool {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.is_ok()
+}
+
+#[tokio::test]
+async fn what_nobody_takes_is_not_read() {
+    metrics::set_global_recorder(Counts).expect("the only recorder");
+    let broker = broker(1);
+    let producer = producer(&broker);
+    let records = || count(&format!("{RECORDS} topic=t"));
+
+    // One record a batch, so that every batch is full: three in the queue, and one that
+    // the reader holds while it waits for room.
+    let config = config(&broker).json(true).max_batch(1).max_queued_batches(3);
+    let mut reader = Reader::ready(config).await;
+    reader.read().await;
+    assert_eq!((reader.events.len(), reader.passed("t", 0)), (0, Some(0)), "the opening");
+    write_numbers(&producer, 0..2000).await;
+    assert!(until(|| records() == 4).await, "{} were read", records());
+
+    // Every batch that is taken makes room for one more, and no more than one.
+    for taken in 1..=50 {
+        reader.read().await;
+        assert_eq!(reader.events.len() as u64, taken);
+        assert!(until(|| records() == taken + 4).await, "{} were read", records());
+    }
+    reader.read_events(2000).await;
+    reader.assert_numbers(0..2000);
+
+    // Also what is skipped is counted, by its reason.
+    for poison in ["", "{", "}"] {
+        write(&producer, "t", 0, poison).await;
+    }
+    reader.read_up_to("t", 0, 2003).await;
+    assert_eq!(records(), 2003);
+    assert_eq!(count(&format!("{SKIPPED} topic=t reason=empty")), 1);
+    assert_eq!(count(&format!("{SKIPPED} topic=t reason=not_json")), 2);
+    let digits: u64 = (0..2000_u64).map(|n| n.to_string().len() as u64).sum();
+    assert_eq!(count(&format!("{BYTES} topic=t")), digits + 2);
+
+    // The lag was looked up, and is none in the end.
+    let lag = format!("{LAG} topic=t partition=0");
+    let known = || NUMBERS.lock().expect("numbers").contains_key(&lag);
+    assert!(until(|| known() && f64::from_bits(count(&lag)) == 0.0).await);
+}

@@ -1,0 +1,165 @@
+//! A producer, and a reader that notes what it was handed.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanout::testing::{Record, SourceWriter};
+use fanout::{Event, EventBatch, Lane, Source as _, SourceHealth};
+use kafka_source::rdkafka::ClientConfig;
+use kafka_source::rdkafka::producer::{FutureProducer, FutureRecord};
+use kafka_source::{EmbeddedBroker, KafkaConfig, KafkaSource};
+use tokio::time::timeout;
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A broker with one topic, `t`.
+pub(crate) fn broker(partitions: u32) -> EmbeddedBroker {
+    let broker = EmbeddedBroker::start().expect("embedded broker");
+    broker.create_topic("t", partitions).expect("topic");
+    broker
+}
+
+/// Reads `t`, and notices soon what is new.
+pub(crate) fn config(broker: &EmbeddedBroker) -> KafkaConfig {
+    broker.config().topic("t").metadata_interval(Duration::from_millis(200))
+}
+
+pub(crate) fn producer(broker: &EmbeddedBroker) -> FutureProducer {
+    producer_at(broker.bootstrap_servers())
+}
+
+pub(crate) fn producer_at(brokers: &str) -> FutureProducer {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("linger.ms", "0")
+        .set("enable.idempotence", "true")
+        .set("reconnect.backoff.max.ms", "200")
+        .create()
+        .expect("producer")
+}
+
+/// Writes to a partition of `topic` and returns the offset.
+pub(crate) async fn write(
+    producer: &FutureProducer,
+    topic: &str,
+    partition: i32,
+    payload: &str,
+) -> i64 {
+    let record = FutureRecord::to(topic).partition(partition).key("k").payload(payload);
+    producer.send(record, DEADLINE).await.expect("written").offset
+}
+
+/// Writes numbers, all in flight at once, in their order.
+pub(crate) async fn write_numbers(producer: &FutureProducer, numbers: std::ops::Range<u64>) {
+    let mut written = Vec::new();
+    for number in numbers {
+        let payload = number.to_string();
+        let mut record = FutureRecord::to("t").partition(0).key("k").payload(&payload);
+        let delivery = loop {
+            match producer.send_result(record) {
+                Ok(delivery) => break delivery,
+                // Its queue is full.
+                Err((_, back)) => record = back,
+            }
+            tokio::task::yield_now().await;
+        };
+        written.push(delivery);
+    }
+    for delivery in written {
+        timeout(DEADLINE, delivery).await.expect("in time").expect("producer").expect("written");
+    }
+}
+
+/// A source, and what it has handed on.
+pub(crate) struct Reader {
+    pub(crate) source: KafkaSource,
+    pub(crate) events: Vec<Event>,
+    pub(crate) frontier: HashMap<Arc<Lane>, u64>,
+}
+
+impl Reader {
+    pub(crate) fn start(config: KafkaConfig) -> Self {
+        let source = KafkaSource::start(config).expect("source");
+        Self { source, events: Vec::new(), frontier: HashMap::new() }
+    }
+
+    pub(crate) async fn ready(config: KafkaConfig) -> Self {
+        let reader = Self::start(config);
+        reader.until(SourceHealth::ready).await;
+        reader
+    }
+
+    /// Waits until `enough` holds of the source's health.
+    pub(crate) async fn until(&self, enough: impl FnMut(&SourceHealth) -> bool) -> SourceHealth {
+        let mut status = self.source.status();
+        let told = timeout(DEADLINE, status.wait_for(enough)).await;
+        assert_eq!(told, Ok(true), "{:?}", status.health());
+        status.health()
+    }
+
+    /// Reads one batch.
+    pub(crate) async fn read(&mut self) {
+        let read = timeout(DEADLINE, self.source.next()).await.expect("nothing more came");
+        let EventBatch { events, frontier } = read.expect("works").expect("goes on");
+        for (lane, next) in frontier {
+            let before = self.frontier.insert(lane, next);
+            assert!(before.is_none_or(|before| before <= next), "a frontier fell");
+        }
+        self.events.extend(events);
+    }
+
+    /// Reads until so many events have come.
+    pub(crate) async fn read_events(&mut self, count: usize) {
+        while self.events.len() < count {
+            self.read().await;
+        }
+    }
+
+    /// Reads until a partition of `topic` has been passed up to `next`.
+    pub(crate) async fn read_up_to(&mut self, topic: &str, partition: u32, next: u64) {
+        while self.passed(topic, partition) != Some(next) {
+            self.read().await;
+        }
+    }
+
+    /// How far a partition has been read.
+    pub(crate) fn passed(&self, topic: &str, partition: u32) -> Option<u64> {
+        let mut lanes = self.frontier.iter();
+        let is = |lane: &Lane| &*lane.topic == topic && lane.partition == partition;
+        lanes.find(|(lane, _)| is(lane)).map(|(_, next)| *next)
+    }
+
+    pub(crate) fn payloads(&self) -> Vec<&str> {
+        self.events.iter().map(|e| std::str::from_utf8(&e.payload).expect("text")).collect()
+    }
+
+    /// Checks that exactly the numbers came, in their order.
+    pub(crate) fn assert_numbers(&self, numbers: std::ops::Range<u64>) {
+        let read: Vec<u64> = self.payloads().iter().map(|n| n.parse().expect("number")).collect();
+        assert!(read.iter().copied().eq(numbers.clone()), "not {numbers:?}: {read:?}");
+    }
+}
+
+/// What the contract suite writes with.
+pub(crate) struct Writer {
+    pub(crate) producer: FutureProducer,
+    pub(crate) topic: String,
+    /// An embedded log lives as long as whoever writes to it.
+    pub(crate) broker: Option<EmbeddedBroker>,
+}
+
+impl SourceWriter for Writer {
+    async fn write(&mut self, records: Vec<Record>) {
+        let mut deliveries = Vec::new();
+        for Record { key, payload } in &records {
+            let record = FutureRecord::to(&self.topic).key(&key[..]).payload(&payload[..]);
+            deliveries.push(self.producer.send_result(record).expect("room in its queue"));
+        }
+        for delivery in deliveries {
+            let delivered = timeout(DEADLINE, delivery).await;
+            delivered.expect("in time").expect("producer").expect("written");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The native protocol, `fanout.v1`: JSON text frames, one object each.
+//!
+//! Pure functions of what is sent and received. What they do to a connection is in
+//! `sink.rs`.
+
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use fanout::{Cursor, Delivery, Frame, Identity, Protocol, Room};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::codec::encode;
+
+/// Most bytes of a request's `id`: it comes back in the answer.
+pub const MAX_ID_BYTES: usize = 256;
+
+/// Emissions as text frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Native;
+
+impl Protocol for Native {
+    fn frame(&self, delivery: &Delivery<'_>) -> Frame {
+        let event = serde_json::to_string(delivery.event).expect("a string has a JSON form");
+        let at = delivery.at.map(|at| at.to_string());
+        let mut parts: Vec<&[u8]> = vec![b"{\"event\":", event.as_bytes()];
+        // Neither a room's name nor a position has anything to be escaped.
+        if let Some(room) = delivery.room {
+            parts.extend([&b",\"room\":\""[..], room.as_str().as_bytes(), b"\""]);
+        }
+        if let Some(at) = &at {
+            parts.extend([&b",\"at\":\""[..], at.as_bytes(), b"\""]);
+        }
+        parts.extend([&b",\"data\":"[..], delivery.body.as_bytes(), b"}"]);
+        let mut out = BytesMut::new();
+        encode::text(&mut out, &parts);
+        out.freeze().into()
+    }
+}
+
+/// What a client asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Subscribe(Result<Room, BadRoom>),
+    Unsubscribe(Result<Room, BadRoom>),
+    Auth(Option<Auth>),
+}
+
+/// A room that is missing or has no name that a room can have.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BadRoom(pub(crate) String);
+
+/// `data` of an `auth` frame.
+#[derive(PartialEq, Eq, Deserialize)]
+pub(crate) struct Auth {
+    pub(crate) token: String,
+    pub(crate) cursor: Option<String>,
+    #[serde(default)]
+    pub(crate) rooms: Vec<String>,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("rooms", &self.rooms).finish_non_exhaustive()
+    }
+}
+
+/// A request's `id`, as the client wrote it.
+pub(crate) type Id = Option<Box<RawValue>>;
+
+/// Why a text message is no request; with its `id` where it has one.
+#[derive(Debug)]
+pub(crate) struct BadFrame {
+    pub(crate) id: Id,
+    pub(crate) message: &'static str,
+}
+
+/// Reads a text message.
+pub(crate) fn request(text: &str) -> Result<(Request, Id), BadFrame> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        event: Option<&'a RawValue>,
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct InRoom {
+        room: String,
+    }
+
+    let bad = |message| BadFrame { id: None, message };
+    // An array would be taken for the object's fields in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err(bad("a frame is a JSON object"));
+    }
+    let envelope: Envelope<'_> = serde_json::from_str(text)
+        .map_err(|_| bad("a frame is a JSON object with `event`, `data` and `id`, each once"))?;
+    let id = match envelope.id {
+        // `null` is as good as none: there is nothing to tell the answer by.
+        None => None,
+        Some(id) if id.get() == "null" => None,
+        Some(id) if id.get().len() > MAX_ID_BYTES => {
+            return Err(bad("`id` is longer than 256 bytes"));
+        }
+        Some(id) if !matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9')) => {
+            return Err(bad("`id` is a number or a string"));
+        }
+        Some(id) => Some(id.to_owned()),
+    };
+    let event: Option<String> = envelope.event.and_then(|e| serde_json::from_str(e.get()).ok());
+    let data = envelope.data.map_or("null", RawValue::get);
+    let room = || match serde_json::from_str::<InRoom>(data) {
+        Ok(InRoom { room }) => Room::new(room).map_err(|error| BadRoom(error.to_string())),
+        Err(_) => Err(BadRoom("`data.room` is missing or not a string".to_owned())),
+    };
+    let request = match event.as_deref() {
+        Some("subscribe") => Request::Subscribe(room()),
+        Some("unsubscribe") => Request::Unsubscribe(room()),
+        Some("auth") => Request::Auth(serde_json::from_str(data).ok()),
+        Some(_) => return Err(BadFrame { id, message: "unknown event" }),
+        None => return Err(BadFrame { id, message: "`event` is missing or not a string" }),
+    };
+    Ok((request, id))
+}
+
+/// One frame from the server that is no emission.
+#[derive(Serialize)]
+struct Answer<'a, T> {
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a RawValue>,
+    data: T,
+}
+
+fn answer<T: Serialize>(event: &str, id: Option<&RawValue>, data: T) -> Bytes {
+    let json = serde_json::to_vec(&Answer { event, id, data }).expect("these have a JSON form");
+    let mut out = BytesMut::new();
+    encode::text(&mut out, &[&json]);
+    out.freeze()
+}
+
+/// `data` of `welcome`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Welcome<'a> {
+    pub(crate) connection: String,
+    pub(crate) subject: &'a str,
+    pub(crate) roles: Vec<&'a str>,
+    pub(crate) rooms: Vec<&'a str>,
+    pub(crate) cursor: String,
+    pub(crate) recovered: Option<bool>,
+    pub(crate) heartbeat_ms: u64,
+}
+
+pub(crate) fn welcome(id: Option<&RawValue>, welcome: &Welcome<'_>) -> Bytes {
+    answer("welcome", id, welcome)
+}
+
+pub(crate) fn roles(identity: &Identity) -> Vec<&str> {
+    identity.roles.iter().map(fanout::Role::as_str).collect()
+}
+
+pub(crate) fn in_room(event: &'static str, id: Option<&RawValue>, room: &Room) -> Bytes {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        room: &'a str,
+    }
+    answer(event, id, Data { room: room.as_str() })
+}
+
+pub(crate) fn authenticated(id: Option<&RawValue>, identity: &Identity, rooms: &[Room]) -> Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data<'a> {
+        subject: &'a str,
+        roles: Vec<&'a str>,
+        rooms: Vec<&'a str>,
+        expires_at: Option<String>,
+    }
+    answer(
+        "authenticated",
+        id,
+        Data {
+            subject: &identity.subject,
+            roles: roles(identity),
+            rooms: rooms.iter().map(Room::as_str).collect(),
+            expires_at: identity.expires_at.and_then(rfc3339),
+        },
+    )
+}
+
+fn rfc3339(time: SystemTime) -> Option<String> {
+    jiff::Timestamp::try_from(time).ok().map(|time| time.to_string())
+}
+
+/// What an `error` frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorCode {
+    BadFrame,
+    BadRoom,
+    Forbidden,
+    TooManyRooms,
+    BadToken,
+}
+
+impl ErrorCode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::BadFrame => "bad_frame",
+            Self::BadRoom => "bad_room",
+            Self::Forbidden => "forbidden",
+            Self::TooManyRooms => "too_many_rooms",
+            Self::BadToken => "bad_token",
+        }
+    }
+}
+
+pub(crate) fn error(
+    id: Option<&RawValue>,
+    code: ErrorCode,
+    message: &str,
+    room: Option<&Room>,
+) -> Bytes {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        code: &'a str,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room: Option<&'a str>,
+    }
+    answer("error", id, Data { code: code.name(), message, room: room.map(Room::as_str) })
+}
+
+pub(crate) fn heartbeat(cursor: &Cursor) -> Bytes {
+    #[derive(Serialize)]
+    struct Data {
+        cursor: String,
+    }
+    answer("heartbeat", None, Data { cursor: cursor.to_string() })
+}
+
+/// What stands where a client would have to come back to and cannot.
+pub(crate) fn gap(reason: &'static str, rooms: &[Room]) -> Bytes {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        reason: &'a str,
+        rooms: Vec<&'a str>,
+    }
+    answer("gap", None, Data { reason, rooms: rooms.iter().map(Room::as_str).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_of(id: &Id) -> Option<&str> {
+        id.as_deref().map(RawValue::get)
+    }
+
+    #[test]
+    fn requests_are_read() {
+        let (subscribe, id) =
+            request(r#" {"event":"subscribe","id":7,"data":{"room":"a:b","x":1},"y":[]}"#).unwrap();
+        assert_eq!(subscribe, Request::Subscribe(Room::new("a:b").map_err(|_| unreachable!())));
+        assert_eq!(id_of(&id), Some("7"));
+        let (auth, id) = request(r#"{"event":"auth","id":"x","data":{"token":"t"}}"#).unwrap();
+        let expected = Auth { token: "t".to_owned(), cursor: None, rooms: Vec::new() };
+        assert_eq!((auth, id_of(&id)), (Request::Auth(Some(expected)), Some("\"x\"")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_id_where_there_is_one() {
+        for text in ["", "x", "[]", "7", "null", "{", r#"{"event":"a","event":"b"}"#, "{}"] {
+            assert!(request(text).unwrap_err().id.is_none(), "{text}");
+        }
+        for text in [r#"["subscribe",7,{"room":"a"}]"#, r#"{"event":"auth","id":{}}"#] {
+            assert!(request(text).is_err(), "{text}");
+        }
+        let unknown = request(r#"{"event":"publish","id":-1.5e3}"#).unwrap_err();
+        assert_eq!((id_of(&unknown.id), unknown.message), (Some("-1.5e3"), "unknown event"));
+        let long = format!(r#"{{"event":"auth","id":"{}"}}"#, "x".repeat(300));
+        assert!(request(&long).is_err());
+    }
+
+    #[test]
+    fn rooms_that_are_none_are_bad_rooms_not_bad_frames() {
+        for data in ["{}", "null", "[]", r#"{"room":7}"#, r#"{"room":""}"#, r#"{"room":"a b"}"#] {
+            let text = format!(r#"{{"event":"subscribe","data":{data}}}"#);
+            let (request, _) = request(&text).unwrap();
+            assert!(matches!(request, Request::Subscribe(Err(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let (auth, _) = request(r#"{"event":"auth","data":{"token":"s3cret"}}"#).unwrap();
+        assert!(!format!("{auth:?}").contains("s3cret"));
+    }
+}

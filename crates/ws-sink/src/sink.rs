@@ -1,0 +1,301 @@
+//! One WebSocket as a sink of the hub.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::ops::ControlFlow;
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use fanout::{Close, Identity, Input, JoinError, RenewError, Room, Session, Sink};
+use futures::future::BoxFuture;
+
+use crate::auth::{AuthError, Authenticator, Credential};
+use crate::close::Row;
+use crate::codec::{Decoder, Limits, Message, encode};
+use crate::protocol::{self, BadFrame, ErrorCode, Id, Request, Welcome};
+use crate::socket::Socket;
+
+/// Frames that are none, in a row, before the connection is closed.
+const BAD_FRAMES: u8 = 3;
+
+/// What a client came with.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    /// Of the first frame, where that was an `auth`.
+    pub(crate) id: Id,
+    pub(crate) cursor: Option<String>,
+    pub(crate) rooms: Vec<Room>,
+}
+
+/// What all connections of one [`Ws`](crate::Ws) share.
+pub(crate) struct Shared {
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) limits: Limits,
+}
+
+/// One WebSocket. While it is idle it holds no buffer.
+pub(crate) struct WsSink<S> {
+    socket: S,
+    decoder: Decoder,
+    shared: Arc<Shared>,
+    opening: Option<Box<Opening>>,
+    /// A new token that is being checked; nothing is read meanwhile.
+    renewal: Option<Box<Renewal>>,
+    bad_frames: u8,
+}
+
+struct Renewal {
+    id: Id,
+    identity: BoxFuture<'static, Result<Identity, AuthError>>,
+}
+
+impl<S: Socket> WsSink<S> {
+    pub(crate) fn new(socket: S, decoder: Decoder, shared: Arc<Shared>, opening: Opening) -> Self {
+        let opening = Some(Box::new(opening));
+        Self { socket, decoder, shared, opening, renewal: None, bad_frames: 0 }
+    }
+
+    /// Takes the messages in what was read, until one asks for time.
+    fn take(&mut self, session: &mut Session<'_>, input: &mut [u8]) {
+        let Self { decoder, shared, renewal, bad_frames, .. } = self;
+        let mut messages = decoder.feed(input, &shared.limits);
+        loop {
+            // What is left stays in the decoder.
+            if renewal.is_some() || session.congested() {
+                return;
+            }
+            let message = match messages.next_message() {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(error) => return session.close(error.into()),
+            };
+            let flow = match message {
+                Message::Text(_) | Message::Binary(_) | Message::Ping(_)
+                    if session.is_closing() =>
+                {
+                    ControlFlow::Continue(())
+                }
+                Message::Text(text) => on_text(text, session, shared, renewal, bad_frames),
+                Message::Ping(payload) => {
+                    let mut pong = BytesMut::new();
+                    encode::pong(&mut pong, payload).expect("a ping's payload fits a pong");
+                    session.send(pong.freeze());
+                    ControlFlow::Continue(())
+                }
+                Message::Close(why) => {
+                    on_close(why.map(|(code, _)| code), session);
+                    ControlFlow::Break(())
+                }
+                // The native protocol has no binary messages: the decoder refuses them.
+                Message::Pong(_) | Message::Binary(_) => ControlFlow::Continue(()),
+            };
+            if flow.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with a new token; false while it is still being checked.
+    fn renew(&mut self, session: &mut Session<'_>) -> bool {
+        let Some(renewal) = &mut self.renewal else { return true };
+        let waker = session.waker();
+        let Poll::Ready(identity) =
+            renewal.identity.as_mut().poll(&mut Context::from_waker(&waker))
+        else {
+            return false;
+        };
+        let id = self.renewal.take().and_then(|renewal| renewal.id);
+        let id = id.as_deref();
+        let refuse = |session: &mut Session<'_>, message: &str| {
+            session.send(protocol::error(id, ErrorCode::BadToken, message, None));
+        };
+        match identity {
+            Err(error @ AuthError::Unavailable(_)) => {
+                tracing::warn!(%error, source = ?std::error::Error::source(&error), "token not checked");
+                refuse(session, "the token cannot be checked now; try again");
+            }
+            Err(error) => refuse(session, &error.to_string()),
+            Ok(identity) => match session.renew(identity) {
+                Ok(renewed) => {
+                    for room in &renewed.left {
+                        session.send(protocol::in_room("unsubscribed", None, room));
+                    }
+                    let (identity, rooms) = (session.identity().clone(), session.rooms());
+                    session.send(protocol::authenticated(id, &identity, &rooms));
+                }
+                Err(error @ RenewError::OtherSubject) => refuse(session, &error.to_string()),
+                Err(error) => {
+                    session.send(protocol::error(
+                        id,
+                        ErrorCode::Forbidden,
+                        &error.to_string(),
+                        None,
+                    ));
+                }
+            },
+        }
+        true
+    }
+}
+
+fn on_text(
+    text: &str,
+    session: &mut Session<'_>,
+    shared: &Shared,
+    renewal: &mut Option<Box<Renewal>>,
+    bad_frames: &mut u8,
+) -> ControlFlow<()> {
+    let (request, id) = match protocol::request(text) {
+        Ok(request) => request,
+        Err(BadFrame { id, message }) => {
+            metrics::counter!("fanout_ws_bad_frames_total").increment(1);
+            session.send(protocol::error(id.as_deref(), ErrorCode::BadFrame, message, None));
+            *bad_frames += 1;
+            if *bad_frames < BAD_FRAMES {
+                return ControlFlow::Continue(());
+            }
+            session.close(Close::Protocol);
+            return ControlFlow::Break(());
+        }
+    };
+    *bad_frames = 0;
+    let answer_id = id.as_deref();
+    match request {
+        Request::Subscribe(Err(bad)) | Request::Unsubscribe(Err(bad)) => {
+            session.send(protocol::error(answer_id, ErrorCode::BadRoom, &bad.0, None));
+        }
+        Request::Subscribe(Ok(room)) => {
+            let answer = match session.join(&room) {
+                Ok(_) => protocol::in_room("subscribed", answer_id, &room),
+                Err(error) => refused(answer_id, error, &room),
+            };
+            session.send(answer);
+        }
+        Request::Unsubscribe(Ok(room)) => {
+            let answer = match session.leave(&room) {
+                Ok(_) => protocol::in_room("unsubscribed", answer_id, &room),
+                Err(error) => {
+                    protocol::error(answer_id, ErrorCode::BadRoom, &error.to_string(), Some(&room))
+                }
+            };
+            session.send(answer);
+        }
+        Request::Auth(None) => {
+            let message = "`data.token` is missing or not a string";
+            session.send(protocol::error(answer_id, ErrorCode::BadToken, message, None));
+        }
+        Request::Auth(Some(auth)) => {
+            let authenticator = shared.authenticator.clone();
+            let identity = Box::pin(async move {
+                let credential = Credential::Bearer(&auth.token).checked()?;
+                authenticator.authenticate(credential).await
+            });
+            *renewal = Some(Box::new(Renewal { id, identity }));
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+fn refused(
+    id: Option<&serde_json::value::RawValue>,
+    error: JoinError,
+    room: &Room,
+) -> bytes::Bytes {
+    let code = match error {
+        JoinError::TooMany { .. } => ErrorCode::TooManyRooms,
+        _ => ErrorCode::Forbidden,
+    };
+    protocol::error(id, code, &error.to_string(), Some(room))
+}
+
+fn on_close(code: Option<u16>, session: &mut Session<'_>) {
+    if !session.is_closing() {
+        // RFC 6455, 5.5.1: answered with the same code.
+        let mut echo = BytesMut::new();
+        let echoed = encode::close(&mut echo, code.map(|code| (code, "")));
+        session.send(match echoed {
+            Ok(()) => echo.freeze(),
+            Err(_) => bytes::Bytes::from_static(&encode::EMPTY_CLOSE),
+        });
+    }
+    session.finish();
+}
+
+impl<S: Socket> Sink for WsSink<S> {
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.try_write(slices)
+    }
+
+    fn try_read(&mut self, session: &mut Session<'_>, scratch: &mut [u8]) -> io::Result<Input> {
+        if !self.renew(session) {
+            return Ok(Input::Blocked);
+        }
+        if self.decoder.unread() > 0 {
+            self.take(session, &mut []);
+        } else {
+            match self.socket.try_read(scratch) {
+                Ok(0) => return Ok(Input::Closed),
+                Ok(read) => self.take(session, &mut scratch[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Input::Blocked),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(if self.renew(session) { Input::More } else { Input::Blocked })
+    }
+
+    fn opened(&mut self, session: &mut Session<'_>) {
+        self.socket.set_waker(|| session.waker());
+        let opening = self.opening.take().unwrap_or_default();
+        let mut errors = Vec::new();
+        for room in &opening.rooms {
+            if let Err(error) = session.join(room) {
+                errors.push(refused(None, error, room));
+            }
+        }
+        let (identity, rooms) = (session.identity().clone(), session.rooms());
+        let welcome = Welcome {
+            connection: session.connection().to_string(),
+            subject: &identity.subject,
+            roles: protocol::roles(&identity),
+            rooms: rooms.iter().map(Room::as_str).collect(),
+            cursor: session.cursor().to_string(),
+            // What was missed cannot be sent yet: the client is told to read its
+            // snapshot anew, which loses nothing.
+            recovered: opening.cursor.as_ref().map(|_| false),
+            heartbeat_ms: session.heartbeat_interval().as_millis() as u64,
+        };
+        session.send(protocol::welcome(opening.id.as_deref(), &welcome));
+        for error in errors {
+            session.send(error);
+        }
+        if opening.cursor.is_some() {
+            session.send(protocol::gap("reset", &rooms));
+        }
+    }
+
+    fn heartbeat(&mut self, session: &mut Session<'_>) {
+        if session.silent_for() >= 2 * session.heartbeat_interval() {
+            return session.close(Close::GoingAway);
+        }
+        if session.is_live() {
+            let cursor = session.cursor();
+            session.send(protocol::heartbeat(&cursor));
+        }
+        if !session.congested() {
+            let mut ping = BytesMut::new();
+            encode::ping(&mut ping, b"").expect("nothing fits");
+            session.send(ping.freeze());
+        }
+    }
+
+    fn closing(&mut self, session: &mut Session<'_>, close: &Close) {
+        session.send(Row::of(close).frame());
+    }
+
+    #[cfg(unix)]
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.fd()
+    }
+}

@@ -108,7 +108,9 @@ impl Real {
         loop {
             let woken = std::mem::take(&mut *self.shared.shards[0].woken.lock().unwrap());
             let none = woken.is_empty();
-            woken.iter().for_each(|waker| self.shard.woken(waker.take()));
+            for waker in woken {
+                self.shard.woken(waker.take());
+            }
             if self.shard.turn(self.now, SystemTime::now()) == Turn::Idle && none {
                 return;
             }
@@ -182,6 +184,35 @@ impl Expected {
     }
 }
 
+/// Makes the emissions, and puts them into the queues of those who must get them.
+fn expect(
+    model: &mut [Expected],
+    published: &mut usize,
+    emissions: Vec<(u8, bool, usize)>,
+) -> Vec<Emission> {
+    let make = |(bits, only_clerks, padding): (u8, bool, usize)| {
+        let rooms: Vec<usize> = (0..=ROOMS).filter(|n| bits & 1 << n != 0).collect();
+        let body = Json::of(&(*published, "x".repeat(padding))).unwrap();
+        let name = if rooms.len() == 1 { room(rooms[0]).to_string() } else { String::new() };
+        let line = format!("e|{name}|{}|\n", body.as_str());
+        *published += 1;
+        for expected in model.iter_mut() {
+            let mine: Vec<usize> =
+                rooms.iter().copied().filter(|n| expected.rooms.contains(n)).collect();
+            if !mine.is_empty() && (expected.clerk || !only_clerks) {
+                expected.queue.push_back((mine, line.clone()));
+            }
+        }
+        let emission = if only_clerks {
+            Emission::new(room(rooms[0]), "e", [("clerk", body)])
+        } else {
+            Emission::new(room(rooms[0]), "e", body)
+        };
+        rooms[1..].iter().fold(emission, |emission, n| emission.and_to(room(*n)))
+    };
+    emissions.into_iter().map(make).collect()
+}
+
 /// Applies operations to both; where `lossless`, nobody may be closed.
 fn run(ops: Vec<Op>, limits: Limits, lossless: bool) -> Result<(), TestCaseError> {
     let (mut real, protocol) = Real::new(limits);
@@ -241,32 +272,7 @@ fn run(ops: Vec<Op>, limits: Limits, lossless: bool) -> Result<(), TestCaseError
                 model[who].peer.flow();
             }
             Op::Publish { emissions } => {
-                let mut batch = Vec::new();
-                for (bits, only_clerks, padding) in emissions {
-                    let rooms: Vec<usize> = (0..=ROOMS).filter(|n| bits & 1 << n != 0).collect();
-                    let body = Json::of(&(published, "x".repeat(padding))).unwrap();
-                    let name =
-                        if rooms.len() == 1 { room(rooms[0]).to_string() } else { String::new() };
-                    let line = format!("e|{name}|{}|\n", body.as_str());
-                    published += 1;
-                    for expected in &mut model {
-                        let mine: Vec<usize> =
-                            rooms.iter().copied().filter(|n| expected.rooms.contains(n)).collect();
-                        if !mine.is_empty() && (expected.clerk || !only_clerks) {
-                            expected.queue.push_back((mine, line.clone()));
-                        }
-                    }
-                    let mut emission = if only_clerks {
-                        Emission::new(room(rooms[0]), "e", [("clerk", body)])
-                    } else {
-                        Emission::new(room(rooms[0]), "e", body)
-                    };
-                    for n in &rooms[1..] {
-                        emission = emission.and_to(room(*n));
-                    }
-                    batch.push(emission);
-                }
-                real.publish(batch);
+                real.publish(expect(&mut model, &mut published, emissions));
             }
             Op::Sweep => real.sweep(),
         }

@@ -1,0 +1,300 @@
+//! What the server is told on start, by flags or by the environment.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueEnum};
+
+use ws_sink::handshake::{Origin, OriginError, Origins};
+
+use crate::input;
+use crate::money::Rate;
+
+/// Fewest bytes of a secret: as many as the signature has.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// A shop's orders, live: REST, SQLite, Kafka and WebSocket in one process.
+///
+/// Without any flag it listens on this machine only, brings its own Kafka broker, and
+/// lets anybody log in: start it and open the printed address.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "order-server", version, max_term_width = 100)]
+#[non_exhaustive]
+pub struct Config {
+    /// Address to listen on. Beyond loopback a secret is needed.
+    #[arg(long, env = "ORDER_SERVER_LISTEN", value_name = "ADDRESS",
+        default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub listen: IpAddr,
+
+    /// Port to listen on; 0 takes a free one, which is printed.
+    #[arg(long, env = "REALTIME_PORT", default_value_t = 3009)]
+    pub port: u16,
+
+    /// Kafka brokers as host:port, with commas between. Without it a broker is embedded,
+    /// which forgets its events when the server stops; orders are kept all the same.
+    #[arg(long, env = "KAFKA_BROKER", value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+
+    /// Partitions of topics that the server has to create.
+    #[arg(long, env = "ORDER_SERVER_PARTITIONS", value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub partitions: u16,
+
+    /// Replicas of topics that the server has to create; -1 leaves it to the broker.
+    #[arg(long, env = "ORDER_SERVER_REPLICATION", value_name = "N", default_value_t = -1,
+        allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-1..=32))]
+    pub replication: i16,
+
+    /// Folder of the database and, in development, of the signing secret. `:memory:`
+    /// keeps nothing. Without it: a folder of the user's for application data.
+    #[arg(long, env = "ORDER_SERVER_DATA", value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+
+    /// Who may log in. Without it: `secret` where a secret is given, else `dev`.
+    #[arg(long, env = "ORDER_SERVER_AUTH", value_enum, value_name = "MODE")]
+    pub auth: Option<AuthMode>,
+
+    /// Secret that tokens are signed with (HS256), at least 32 bytes. Others can read it
+    /// in the list of processes: prefer the variable, or a file.
+    #[arg(
+        long,
+        env = "ORDER_SERVER_SECRET",
+        hide_env_values = true,
+        conflicts_with = "secret_file"
+    )]
+    pub secret: Option<String>,
+
+    /// File that holds the secret; white space around it is not part of it.
+    #[arg(long, env = "ORDER_SERVER_SECRET_FILE", value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// How long a token lives that this server signs, in minutes.
+    #[arg(long, env = "ORDER_SERVER_TOKEN_MINUTES", value_name = "MINUTES", default_value_t = 720,
+        value_parser = clap::value_parser!(u32).range(1..=525_600))]
+    pub token_minutes: u32,
+
+    /// Origins of pages that may call the server beside its own, such as
+    /// `https://shop.example`, with commas between.
+    #[arg(long, env = "CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',',
+        value_parser = parse_origin)]
+    pub cors_origin: Vec<Origin>,
+
+    /// Tax on an order's items, in percent with at most two decimals.
+    #[arg(long, env = "ORDER_SERVER_TAX_PERCENT", value_name = "PERCENT", default_value = "0",
+        value_parser = parse_rate)]
+    pub tax_percent: Rate,
+
+    /// Currency of orders that name none, and of the revenue in the statistics.
+    #[arg(long, env = "ORDER_SERVER_CURRENCY", value_name = "CODE", default_value = "USD",
+        value_parser = parse_currency)]
+    pub currency: String,
+
+    /// Changes a second that one user may make on average, five seconds' worth at once;
+    /// 0 for no limit.
+    #[arg(long, env = "ORDER_SERVER_WRITE_RATE", value_name = "N", default_value_t = 20)]
+    pub write_rate: u32,
+
+    /// Longest time to finish what is going on when the server is stopped, in seconds.
+    #[arg(long, env = "ORDER_SERVER_DRAIN_SECS", value_name = "SECONDS", default_value_t = 10)]
+    pub drain_secs: u16,
+
+    /// What to log: error, warn, info, debug, trace, or filters such as
+    /// `info,order_server=debug`.
+    #[arg(long, env = "ORDER_SERVER_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+/// Who may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum AuthMode {
+    /// Anybody by any e-mail, as admin too: for development.
+    Dev,
+    /// Nobody here: tokens come from whoever else has the secret.
+    Secret,
+}
+
+/// How tokens are signed, and who signs them.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Auth {
+    /// Who may log in.
+    pub mode: AuthMode,
+    /// The given secret; without one it is made and kept in the data folder.
+    pub secret: Option<Vec<u8>>,
+}
+
+/// Why a configuration cannot be used. Retrying cannot help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Anybody could log in from anywhere.
+    #[error(
+        "listening on {listen} without a secret: the development login lets anybody in, as \
+         admin too, and works on loopback only. Give --secret-file or ORDER_SERVER_SECRET (and \
+         --auth dev, if anybody shall log in)"
+    )]
+    OpenToAll {
+        /// Where it would listen.
+        listen: IpAddr,
+    },
+    /// `--auth secret` without one.
+    #[error("--auth secret needs --secret-file or ORDER_SERVER_SECRET")]
+    NoSecret,
+    /// A secret that could be guessed.
+    #[error("the secret has {len} bytes, and needs at least {MIN_SECRET_BYTES}")]
+    ShortSecret {
+        /// How many it has.
+        len: usize,
+    },
+    /// The secret's file cannot be read.
+    #[error("--secret-file {path}")]
+    SecretFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system says nowhere where a user's data goes.
+    #[error("the user has no folder for data; give one with --data")]
+    NoDataFolder,
+}
+
+impl Config {
+    /// Where to listen.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.listen, self.port)
+    }
+
+    /// The data folder, given or the user's.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoDataFolder`].
+    pub fn data_folder(&self) -> Result<PathBuf, ConfigError> {
+        match &self.data {
+            Some(folder) => Ok(folder.clone()),
+            None => directories::ProjectDirs::from("", "", "fanout-order-server")
+                .map(|folders| folders.data_dir().to_path_buf())
+                .ok_or(ConfigError::NoDataFolder),
+        }
+    }
+
+    /// Whose pages may call the server: its own, and those that were given.
+    pub fn origins(&self) -> Origins {
+        self.cors_origin.iter().cloned().fold(Origins::default(), Origins::and)
+    }
+
+    /// Who may log in and what signs their tokens.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where that would be open to all, or has no usable secret.
+    pub fn auth(&self) -> Result<Auth, ConfigError> {
+        let secret = match (&self.secret, &self.secret_file) {
+            (Some(secret), _) => Some(secret.clone().into_bytes()),
+            (None, Some(path)) => Some(read_secret(path)?),
+            (None, None) => None,
+        };
+        if let Some(len) = secret.as_ref().map(Vec::len).filter(|len| *len < MIN_SECRET_BYTES) {
+            return Err(ConfigError::ShortSecret { len });
+        }
+        let default = if secret.is_some() { AuthMode::Secret } else { AuthMode::Dev };
+        let mode = self.auth.unwrap_or(default);
+        match (mode, &secret) {
+            (AuthMode::Secret, None) => Err(ConfigError::NoSecret),
+            (AuthMode::Dev, None) if !self.listen.is_loopback() => {
+                Err(ConfigError::OpenToAll { listen: self.listen })
+            }
+            _ => Ok(Auth { mode, secret }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+fn read_secret(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let secret = std::fs::read(path)
+        .map_err(|source| ConfigError::SecretFile { path: path.to_owned(), source })?;
+    Ok(secret.trim_ascii().to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    Rate::from_percent(text).map_err(Into::into)
+}
+
+fn parse_currency(text: &str) -> Result<String, &'static str> {
+    input::check_currency(text).map(str::to_owned)
+}
+
+/// An origin as browsers send it; a slash behind it is what people add.
+fn parse_origin(text: &str) -> Result<Origin, OriginError> {
+    text.trim().trim_end_matches('/').parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn config(flags: &[&str]) -> Config {
+        Config::parse_from(["order-server"].iter().chain(flags))
+    }
+
+    #[test]
+    fn flags_are_sound_and_each_has_a_variable() {
+        Config::command().debug_assert();
+        for flag in Config::command().get_arguments() {
+            assert!(flag.get_env().is_some(), "{}", flag.get_id());
+            assert!(flag.get_help().is_some(), "{}", flag.get_id());
+        }
+    }
+
+    #[test]
+    fn anybody_may_log_in_on_loopback_only() {
+        assert_eq!(config(&[]).auth().unwrap().mode, AuthMode::Dev);
+        assert_eq!(config(&["--listen", "::1"]).auth().unwrap().mode, AuthMode::Dev);
+        for flags in [&["--listen", "0.0.0.0"][..], &["--listen", "10.0.0.1", "--auth", "dev"]] {
+            assert!(matches!(config(flags).auth(), Err(ConfigError::OpenToAll { .. })));
+        }
+        let given = config(&["--listen", "0.0.0.0", "--secret", SECRET]);
+        assert_eq!(given.auth().unwrap().mode, AuthMode::Secret);
+        let open = config(&["--listen", "0.0.0.0", "--secret", SECRET, "--auth", "dev"]);
+        assert_eq!(open.auth().unwrap().mode, AuthMode::Dev);
+    }
+
+    #[test]
+    fn secrets_must_be_there_and_long() {
+        let none = config(&["--auth", "secret"]).auth();
+        assert!(matches!(none, Err(ConfigError::NoSecret)));
+        let short = config(&["--secret", "short"]).auth();
+        assert!(matches!(short, Err(ConfigError::ShortSecret { len: 5 })));
+        let missing = config(&["--secret-file", "/nowhere/at/all"]).auth();
+        assert!(matches!(missing, Err(ConfigError::SecretFile { .. })));
+        assert!(!format!("{:?}", config(&["--secret", SECRET]).auth()).contains(SECRET));
+    }
+
+    #[test]
+    fn what_no_flag_can_mean_is_refused() {
+        for flags in [
+            ["--cors-origin", "*"],
+            ["--cors-origin", "https://a/b"],
+            ["--cors-origin", "a.example"],
+            ["--tax-percent", "101"],
+            ["--tax-percent", "1.234"],
+            ["--currency", "euro"],
+            ["--partitions", "0"],
+            ["--listen", "localhost:3009"],
+        ] {
+            assert!(Config::try_parse_from(["x"].iter().chain(&flags)).is_err(), "{flags:?}");
+        }
+        let origins = config(&["--cors-origin", "https://A.example/,http://localhost:3000"]);
+        let origins: Vec<_> = origins.cors_origin.iter().map(ToString::to_string).collect();
+        assert_eq!(origins, ["https://a.example", "http://localhost:3000"]);
+    }
+}

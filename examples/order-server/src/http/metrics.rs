@@ -1,0 +1,60 @@
+//! Metrics in Prometheus' text form.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use super::error::ApiError;
+
+static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Installs the process's recorder at the first call, and tidies it up at every one.
+/// Where the process has another recorder already, that one stays, and `/metrics`
+/// says so.
+pub fn install() {
+    let handle = HANDLE.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).is_ok().then_some(handle)
+    });
+    if let Some(handle) = handle {
+        handle.run_upkeep();
+    }
+}
+
+pub(super) async fn render() -> Response {
+    match HANDLE.get().and_then(Option::as_ref) {
+        Some(handle) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], handle.render()).into_response()
+        }
+        None => ApiError::unavailable("metrics go to another recorder").into_response(),
+    }
+}
+
+/// Counts a request, by its route and not by its path: the number of series stays
+/// small whatever is asked for.
+pub(super) async fn count(request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = path.unwrap_or_else(|| "none".to_owned());
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PATCH" | "OPTIONS") => known.to_owned(),
+        _ => "other".to_owned(),
+    };
+    let started = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    metrics::histogram!("order_server_request_seconds", "route" => route.clone())
+        .record(started.elapsed().as_secs_f64());
+    metrics::counter!(
+        "order_server_requests_total",
+        "route" => route, "method" => method, "status" => status
+    )
+    .increment(1);
+    response
+}

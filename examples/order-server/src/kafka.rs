@@ -1,0 +1,170 @@
+//! The broker: embedded, or one that runs elsewhere. After this module nobody can tell
+//! which.
+
+use std::time::Duration;
+
+use kafka_source::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use kafka_source::rdkafka::config::RDKafkaLogLevel;
+use kafka_source::rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use kafka_source::rdkafka::producer::FutureProducer;
+use kafka_source::rdkafka::{ClientConfig, ClientContext};
+use kafka_source::{EmbeddedBroker, EmbeddedError, KafkaConfig, Start};
+use tokio_util::sync::CancellationToken;
+
+use crate::record::topics;
+
+/// How long a record or a question may wait for an answer of the broker.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries to create the topics.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// What the relay writes with.
+pub type Producer = FutureProducer<Quiet>;
+
+/// Keeps librdkafka's words for those who look for them: it repeats many times a second
+/// that a broker is away, which relay and source say once.
+#[derive(Clone, Copy, Debug)]
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
+        tracing::debug!(facility, "librdkafka: {line}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "librdkafka: {reason}");
+    }
+}
+
+/// The broker that events go through.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Broker {
+    /// In this process, gone with it.
+    Embedded(EmbeddedBroker),
+    /// Elsewhere: `host:port`, with commas between.
+    Remote(String),
+}
+
+/// Topics that are created where they are missing.
+#[derive(Clone, Copy, Debug)]
+pub struct NewTopics {
+    /// Partitions of each.
+    pub partitions: u16,
+    /// Replicas of each partition; -1 leaves it to the broker.
+    pub replication: i16,
+}
+
+impl Broker {
+    /// Starts the embedded broker with every topic.
+    ///
+    /// # Errors
+    /// [`EmbeddedError`].
+    pub fn embedded(new: NewTopics) -> Result<Self, EmbeddedError> {
+        let broker = EmbeddedBroker::start()?;
+        for topic in topics::ALL {
+            broker.create_topic(topic, new.partitions.into())?;
+        }
+        Ok(Self::Embedded(broker))
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        match self {
+            Self::Embedded(broker) => broker.bootstrap_servers(),
+            Self::Remote(brokers) => brokers,
+        }
+    }
+
+    /// What the source reads.
+    pub fn source(&self) -> KafkaConfig {
+        let config = match self {
+            // It is as new as this process: from its start on there is nothing old.
+            Self::Embedded(broker) => broker.config().start(Start::Earliest),
+            Self::Remote(brokers) => KafkaConfig::new(brokers.as_str()),
+        };
+        config.topics(topics::ALL).json(true)
+    }
+
+    /// What the relay writes with.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses, such as for want of threads.
+    pub fn producer(&self) -> Result<Producer, KafkaError> {
+        let mut config = client(self.address());
+        config
+            // Retries inside librdkafka neither double nor reorder.
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("delivery.timeout.ms", PATIENCE.as_millis().to_string())
+            // An order is to be seen now; a burst is batched by what is in flight.
+            .set("queue.buffering.max.ms", "0")
+            .create_with_context(Quiet)
+    }
+
+    /// Creates the topics that a broker elsewhere does not have, however long it takes
+    /// to be reached. The embedded one has them.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn create_topics(&self, new: NewTopics, stop: CancellationToken) {
+        let Self::Remote(brokers) = self else { return };
+        let mut told = false;
+        loop {
+            let created = tokio::select! {
+                () = stop.cancelled() => return,
+                created = create(brokers, new) => created,
+            };
+            let Err(problem) = created else { return };
+            if !told {
+                tracing::warn!(%problem, "topics not created yet; trying on");
+                told = true;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(TRY_AGAIN) => {}
+            }
+        }
+    }
+}
+
+fn client(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("client.id", "order-server")
+        // How soon a broker that came back is noticed; the default is 10 s.
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("log.connection.close", "false")
+        .set_log_level(RDKafkaLogLevel::Error);
+    config
+}
+
+/// Tries once. What the broker does not allow is not tried again: it may have the
+/// topics, or somebody else creates them.
+async fn create(brokers: &str, new: NewTopics) -> Result<(), KafkaError> {
+    let admin: AdminClient<Quiet> = client(brokers).create_with_context(Quiet)?;
+    let wanted = topics::ALL.map(|name| {
+        let replication = TopicReplication::Fixed(new.replication.into());
+        NewTopic::new(name, new.partitions.into(), replication)
+    });
+    let options =
+        AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let created = admin.create_topics(&wanted, &options).await;
+    // Closing the client can block.
+    tokio::task::spawn_blocking(move || drop(admin));
+    for result in created? {
+        match result {
+            Ok(topic) => tracing::info!(topic, "topic created"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) if code == RDKafkaErrorCode::RequestTimedOut => {
+                tracing::debug!(topic, "the broker is still creating it");
+                return Err(KafkaError::AdminOp(code));
+            }
+            Err((topic, code)) => tracing::warn!(topic, %code, "topic not created"),
+        }
+    }
+    Ok(())
+}

@@ -1,4 +1,107 @@
-//! Draft.
+//! Realtime fan-out: one log, many readers, and roles decide what each sees.
+//!
+//! Events come from a [`Source`] (Kafka, or memory), a [`Router`] turns each into
+//! emissions to rooms, and a [`Hub`] brings every emission to the connections that may
+//! see it: once, in the order of its partition, encoded once for all. A slow
+//! connection is only a place in the log: it delays nobody and costs no memory.
+//!
+//! ```text
+//!  Source --> Router --> Hub: one log of batches
+//!  batch of   emissions   |
+//!  events                 +--> Shard 0, at seq 812 --> sinks
+//!                         +--> Shard 1, at seq 809 --> sinks
+//!                                '--> a connection that is behind, at 640
+//! ```
+//!
+//! # A page of code
+//!
+//! ```
+//! use fanout::testing::{Lines, MemorySink};
+//! use fanout::{
+//!     Access, Emission, Event, Hub, Identity, Json, MemorySource, Pipeline, RoleAccess, Room,
+//!     RouteError,
+//! };
+//! use serde::{Deserialize, Serialize};
+//!
+//! // An event of your own. In Kafka it is JSON; so it is here.
+//! #[derive(Serialize, Deserialize)]
+//! struct OrderPlaced {
+//!     order: u64,
+//!     buyer: String,
+//!     total: f64,
+//!     margin: f64,
+//! }
+//!
+//! // Who may see what: a buyer his own orders, the desk all of them. A clerk is at the
+//! // desk too, and sees another view of it.
+//! fn access() -> Result<Access, fanout::AccessError> {
+//!     Access::new([
+//!         RoleAccess::new("auditor").joins("desk").sees("full"),
+//!         RoleAccess::new("clerk").joins("desk").sees("sales"),
+//!         RoleAccess::new("buyer").joins("user:{subject}").may_join("offers:*"),
+//!     ])
+//! }
+//!
+//! // From an event to emissions: pure, so that it can be done again.
+//! fn route(event: &Event, out: &mut Vec<Emission>) -> Result<(), RouteError> {
+//!     let placed: OrderPlaced = event.parse()?;
+//!     let sale = Json::of(&serde_json::json!({ "order": placed.order, "total": placed.total }))?;
+//!     out.push(Emission::new(Room::of("user", &placed.buyer)?, "order:placed", sale.clone()));
+//!     // The auditor gets the record as it is, the clerk without the margin, each encoded
+//!     // once however many they are.
+//!     let views = [("full", event.json()?), ("sales", sale)];
+//!     out.push(Emission::new(Room::new("desk")?, "order:placed", views));
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let hub = Hub::builder(access()?).build()?;
+//! let (orders, source) = MemorySource::new("orders"); // or kafka_source::KafkaSource
+//! tokio::spawn(Pipeline::new(source, route, hub.clone()).run());
+//!
+//! // Connections come through a sink: ws_sink::Ws for browsers, here one in memory.
+//! let lines = hub.protocol(Lines);
+//! let (ann, sink) = MemorySink::new();
+//! hub.connect(&lines, Identity::new("ann", ["buyer"]), sink).await?;
+//! let (clerk, sink) = MemorySink::new();
+//! hub.connect(&lines, Identity::new("carl", ["clerk"]), sink).await?;
+//!
+//! let placed = OrderPlaced { order: 7, buyer: "ann".into(), total: 9.5, margin: 1.5 };
+//! orders.send(&placed).await?;
+//!
+//! ann.until("her order came", |ann| ann.count() == 1).await;
+//! clerk.until("the order came", |clerk| clerk.count() == 1).await;
+//! assert_eq!(clerk.bodies(), [r#"{"order":7,"total":9.5}"#]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Map
+//!
+//! An event passes through these modules in this order:
+//!
+//! | module | what |
+//! |---|---|
+//! | `source`, `memory` | where events come from |
+//! | `event`, `position` | what one is, and where it stands: [`Event`], [`Lane`], [`Position`] |
+//! | `pipeline` | source to router to hub, from start to drain |
+//! | `router` | from an event to emissions |
+//! | `role`, `room`, `room_table` | who may be where and see what; rooms as small numbers |
+//! | `hub` | the handle: publish, connect, statistics, limits |
+//! | `frame` | an emission encoded once for a protocol and a view |
+//! | `log` | recent emissions in one sequence |
+//! | `shard`, `shard_task`, `members` | owns connections, alone, and follows the log |
+//! | `walk` | what is new is written to those it is for |
+//! | `connection`, `catch_up`, `overflow` | live or behind; reading on; how far behind is too far |
+//! | `sink`, `session` | how a connection takes frames, and what it may ask for |
+//! | [`metrics`] | what is counted |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `test-util` | [`testing`]: contract suites for sources and sinks, a sink in memory |
 
 mod catch_up;
 mod connection;

@@ -133,6 +133,8 @@ pub enum ConnectError {
 pub struct Stats {
     /// Connections that are in their rooms.
     pub connections: usize,
+    /// Those of them whose sockets the shards poll themselves.
+    pub sockets: usize,
     /// Rooms that anybody is in, or anything in the log is for.
     pub rooms: usize,
     /// Frames taken by sinks since the hub began.
@@ -340,6 +342,7 @@ impl Shared {
         let sum = |count: fn(&Counts) -> u64| self.shards.iter().map(|s| count(&s.counts)).sum();
         Stats {
             connections: sum(|c| c.connections.load(Ordering::Relaxed) as u64) as usize,
+            sockets: sum(|c| c.sockets.load(Ordering::Relaxed)) as usize,
             rooms: self.rooms.len(),
             deliveries: sum(|c| c.deliveries.load(Ordering::Relaxed)),
             delivered_bytes: sum(|c| c.bytes.load(Ordering::Relaxed)),
@@ -426,7 +429,10 @@ impl HubBuilder {
             let (sender, commands) = mpsc::channel(MAILBOX);
             let readiness = (self.readiness)()?;
             watches_sockets &= readiness.watches_sockets();
-            tasks.spawn(shard_task::run(index, shared.clone(), readiness, commands));
+            // Unconstrained: a shard's turns are bounded by itself. Tokio's budget would
+            // make sinks that are tokio's streams look full after 128 writes.
+            let shard = shard_task::run(index, shared.clone(), readiness, commands);
+            tasks.spawn(tokio::task::unconstrained(shard));
             shards.push(sender);
         }
         tasks.close();

@@ -26,6 +26,7 @@ pub(crate) struct Counters {
     bytes: u64,
     pub(crate) fell_behind: u64,
     pub(crate) rooms: u64,
+    pub(crate) sockets: u64,
     recorded: (u64, u64, u64),
 }
 
@@ -36,6 +37,8 @@ pub(crate) struct Counts {
     pub(crate) admitted: AtomicUsize,
     /// Connections that are in their rooms.
     pub(crate) connections: AtomicUsize,
+    /// Those whose sockets the shard polls.
+    pub(crate) sockets: AtomicU64,
     pub(crate) deliveries: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) fell_behind: AtomicU64,
@@ -54,6 +57,7 @@ impl Counters {
 
     pub(crate) fn publish(&self, connections: usize, counts: &Counts) {
         counts.connections.store(connections, Ordering::Relaxed);
+        counts.sockets.store(self.sockets, Ordering::Relaxed);
         counts.deliveries.store(self.deliveries, Ordering::Relaxed);
         counts.bytes.store(self.bytes, Ordering::Relaxed);
         counts.fell_behind.store(self.fell_behind, Ordering::Relaxed);

@@ -272,6 +272,7 @@ impl Shard {
                     let _ = reply.send(Err(ConnectError::Readiness(error)));
                     return;
                 }
+                self.counters.sockets += 1;
             }
         }
         for room in &rights.rooms {
@@ -476,6 +477,7 @@ impl Shard {
             #[cfg(unix)]
             if let Some(socket) = connection.sink.as_ref().and_then(|sink| sink.socket()) {
                 self.readiness.remove(socket);
+                self.counters.sockets -= 1;
             }
             drop(connection);
             self.shared.release(self.index);

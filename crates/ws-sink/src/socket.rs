@@ -106,30 +106,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for Woken<S> {
     }
 
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut taken = 0;
         let mut cx = Context::from_waker(&self.waker);
+        let vectored = self.stream.is_write_vectored();
+        let mut slices = slices.to_vec();
+        let mut rest = &mut slices[..];
+        let mut taken = 0;
         // Until it is pending: only then does it keep the waker.
-        for slice in slices {
-            let mut rest: &[u8] = slice;
-            while !rest.is_empty() {
-                match Pin::new(&mut self.stream).poll_write(&mut cx, rest) {
-                    Poll::Ready(Ok(0)) => return Err(ErrorKind::WriteZero.into()),
-                    Poll::Ready(Ok(n)) => {
-                        self.unflushed = true;
-                        taken += n;
-                        rest = &rest[n..];
-                    }
-                    Poll::Ready(Err(error)) => return Err(error),
-                    Poll::Pending => {
-                        self.flush()?;
-                        let full = || Err(ErrorKind::WouldBlock.into());
-                        return if taken == 0 { full() } else { Ok(taken) };
-                    }
+        IoSlice::advance_slices(&mut rest, 0);
+        while let Some(first) = rest.first() {
+            let stream = Pin::new(&mut self.stream);
+            let written = if vectored {
+                stream.poll_write_vectored(&mut cx, rest)
+            } else {
+                stream.poll_write(&mut cx, first)
+            };
+            match written {
+                Poll::Ready(Ok(0)) => return Err(ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => {
+                    self.unflushed = true;
+                    taken += n;
+                    IoSlice::advance_slices(&mut rest, n);
                 }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
             }
         }
         self.flush()?;
-        Ok(taken)
+        if taken == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

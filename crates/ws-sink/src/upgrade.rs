@@ -14,10 +14,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanout::{AccessError, Close, ConnectError, Hub, Identity, ProtocolRef, Room};
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -167,14 +169,12 @@ impl Ws {
         query: Query,
         permit: OwnedSemaphorePermit,
     ) {
-        let downcast = upgraded.downcast::<TokioIo<TcpStream>>();
+        let downcast = tcp(upgraded);
         #[cfg(unix)]
         if self.0.hub.watches_sockets() {
             match downcast {
-                Ok(parts) => {
-                    let stream = parts.io.into_inner();
+                Ok((stream, first)) => {
                     self.tune(&stream);
-                    let first = parts.read_buf;
                     return self.admit(stream, &first, headers, query, permit, Tcp::new).await;
                 }
                 Err(upgraded) => {
@@ -184,11 +184,10 @@ impl Ws {
             }
         }
         match downcast {
-            Ok(parts) => {
-                let stream = parts.io.into_inner();
+            Ok((stream, first)) => {
                 self.tune(&stream);
                 let woken = |io| Ok(Woken::new(io));
-                self.admit(stream, &parts.read_buf, headers, query, permit, woken).await;
+                self.admit(stream, &first, headers, query, permit, woken).await;
             }
             Err(upgraded) => {
                 let (io, woken) = (TokioIo::new(upgraded), |io| Ok(Woken::new(io)));
@@ -324,6 +323,20 @@ impl Ws {
             Some(error.close())
         })?;
         Ok((identity, opening))
+    }
+}
+
+/// The TCP socket under an upgraded connection, with what was read beyond the request.
+/// Servers that tell HTTP/1 from HTTP/2 by looking at the first bytes, such as axum's,
+/// have it inside of a reader of their own.
+fn tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
+    type Io = TokioIo<TcpStream>;
+    match auto::upgrade::downcast::<Io>(upgraded) {
+        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<Io>()?;
+            Ok((parts.io.into_inner(), parts.read_buf))
+        }
     }
 }
 

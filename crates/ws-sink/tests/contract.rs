@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Client, Server, serve, token};
+use common::{Client, Server, access, serve, token};
 use fanout::testing::{SinkClient, SinkHarness, sink_contract};
 use fanout::{Access, Hub, Identity, Limits};
 use ws_sink::WsConfig;
@@ -42,6 +42,16 @@ impl SinkClient for Reader {
 
     async fn hang_up(self) {
         drop(self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_are_handed_over_where_the_hub_watches_them() {
+    for (watched, expected) in [(true, 1), (false, 0)] {
+        let server = serve(access(), Limits::default(), WsConfig::default(), watched).await;
+        let (_client, _) = server.connect("ann", "user").await;
+        server.connections(1).await;
+        assert_eq!(server.hub.stats().sockets, expected);
     }
 }
 

@@ -1,1 +1,37 @@
-//! draft
+//! Benchmarks of fanout, and of its peers in the same run.
+//!
+//! Two kinds. What the library itself costs, in process and without sockets:
+//! `cargo bench -p benches` ([`in_memory`] is what those benches share). And what a
+//! delivery costs over real WebSockets, beside other servers:
+//! `cargo run --release -p benches --bin fanout-bench`, on Unix.
+//!
+//! ```text
+//! parent process                                   child process, one a run
+//!   comparison   cases x repetitions x servers
+//!     run        connect, warm up, measure, stop
+//!       process  <--------- control lines -------->  control   publish, clients, cpu
+//!       load     <-------- WebSocket frames --------  servers   fanout broadcast floor
+//!   summary      medians, ratios of one repetition
+//!   report       table, JSON
+//! ```
+//!
+//! Each run has a server process of its own, so that its CPU time is the server's
+//! alone, told by itself to the nanosecond. The loop is closed: the next burst is
+//! published when every client has the last one, and every server delivers exactly the
+//! same bytes ([`message`]). A client checks that each message came once and in order.
+//!
+//! A peer more is a file in `servers` and a [`Kind`](servers::Kind).
+
+pub mod clock;
+pub mod comparison;
+pub mod control;
+pub mod in_memory;
+pub mod load;
+pub mod machine;
+pub mod message;
+pub mod options;
+pub mod process;
+pub mod report;
+pub mod run;
+pub mod servers;
+pub mod summary;

@@ -40,7 +40,8 @@ const DEFAULTS: [(&str, &str); 10] = [
 
 /// Where reading begins in partitions that exist at start.
 ///
-/// What appears later, a partition or a topic, is read from its beginning.
+/// What appears later, a partition or a topic, is read from its beginning; see
+/// [`missing_grace`](KafkaConfig::missing_grace) for when a topic counts as later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
@@ -75,6 +76,7 @@ pub struct KafkaConfig {
     pub(crate) max_batch_bytes: usize,
     pub(crate) max_queued_batches: usize,
     pub(crate) metadata_interval: Duration,
+    pub(crate) missing_grace: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) log_identity: Option<String>,
     properties: BTreeMap<String, String>,
@@ -125,6 +127,8 @@ impl KafkaConfig {
     pub const DEFAULT_MAX_QUEUED_BATCHES: usize = 8;
     /// Default of [`metadata_interval`](Self::metadata_interval).
     pub const DEFAULT_METADATA_INTERVAL: Duration = Duration::from_secs(10);
+    /// Default of [`missing_grace`](Self::missing_grace).
+    pub const DEFAULT_MISSING_GRACE: Duration = Duration::from_secs(5);
     /// Default of [`request_timeout`](Self::request_timeout).
     pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -140,6 +144,7 @@ impl KafkaConfig {
             max_batch_bytes: Self::DEFAULT_MAX_BATCH_BYTES,
             max_queued_batches: Self::DEFAULT_MAX_QUEUED_BATCHES,
             metadata_interval: Self::DEFAULT_METADATA_INTERVAL,
+            missing_grace: Self::DEFAULT_MISSING_GRACE,
             request_timeout: Self::DEFAULT_REQUEST_TIMEOUT,
             log_identity: None,
             properties: BTreeMap::new(),
@@ -198,6 +203,16 @@ impl KafkaConfig {
     /// [`Self::DEFAULT_METADATA_INTERVAL`].
     pub fn metadata_interval(mut self, interval: Duration) -> Self {
         self.metadata_interval = interval;
+        self
+    }
+
+    /// How long a topic has to be denied, by every answer, before it counts as not made
+    /// yet. Until then the source is not ready: brokers that are starting, or have not
+    /// heard of a new topic yet, deny what exists. Afterwards the source is ready without
+    /// it, and reads all of it once it appears. Default: [`Self::DEFAULT_MISSING_GRACE`];
+    /// zero believes the first answer.
+    pub fn missing_grace(mut self, grace: Duration) -> Self {
+        self.missing_grace = grace;
         self
     }
 

@@ -45,11 +45,13 @@
 //! | [`metrics`] | the names of what is counted |
 //! | [`EmbeddedBroker`] | a broker inside this process, for development and tests |
 //! | [`rdkafka`] | the client itself, for those who also write |
+//! | [`Bootstrap`] | what a client of one's own needs to find a restarted broker again |
 //!
 //! # Features
 //!
 //! `tls`: connections by TLS and SASL; builds OpenSSL, which needs perl.
 
+mod bootstrap;
 mod config;
 mod context;
 mod embedded;
@@ -60,9 +62,11 @@ mod record;
 mod report;
 mod source;
 mod throttle;
+mod topic;
 mod watcher;
 mod watermarks;
 
+pub use bootstrap::Bootstrap;
 pub use config::{ConfigError, KafkaConfig, Start};
 pub use embedded::{EmbeddedBroker, EmbeddedError};
 pub use rdkafka;

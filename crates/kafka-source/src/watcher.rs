@@ -14,7 +14,7 @@
 //! Ends are resolved to absolute offsets before anything is assigned: between asking
 //! for "the end" and the first fetch, records would be lost.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -26,11 +26,13 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
+use crate::bootstrap::Bootstrap;
 use crate::config::{KafkaConfig, Start};
 use crate::context::Consumer;
 use crate::lanes::{Opening, partition_id};
 use crate::metrics::EXPIRED;
 use crate::report::Report;
+use crate::topic::Topic;
 
 /// Between two looks while something is missing.
 const RETRY: Duration = Duration::from_millis(500);
@@ -70,15 +72,6 @@ enum Trouble {
     Gone,
 }
 
-/// A topic that is asked for.
-struct Topic {
-    name: Arc<str>,
-    /// How many partitions it had when it was first looked at: 0 where it did not exist.
-    at_start: Option<u32>,
-    opened: HashSet<u32>,
-    missing: bool,
-}
-
 /// Looks for what is to be read, until the reader is gone.
 pub(crate) struct Watcher {
     // Before the report: when that is dropped, the client is known to be closed.
@@ -97,6 +90,7 @@ pub(crate) struct Watcher {
     problems: Vec<String>,
     settled: bool,
     alarmed: bool,
+    bootstrap: Bootstrap,
 }
 
 impl Watcher {
@@ -107,24 +101,19 @@ impl Watcher {
         found: SyncSender<Found>,
         asked: Receiver<Ask>,
     ) -> Self {
-        let topic = |name: &String| Topic {
-            name: name.as_str().into(),
-            at_start: None,
-            opened: HashSet::new(),
-            missing: false,
-        };
         Self {
             consumer,
             report: Report::new(reporter, config.brokers.clone()),
             found,
             asked,
             log: config.log_identity.as_deref().map(Into::into),
-            topics: config.topics.iter().map(topic).collect(),
+            topics: config.topics.iter().map(|name| Topic::new(name)).collect(),
             unverified: Vec::new(),
             halted: BTreeMap::new(),
             problems: Vec::new(),
             settled: false,
             alarmed: false,
+            bootstrap: Bootstrap::default(),
             config,
         }
     }
@@ -135,6 +124,9 @@ impl Watcher {
             let wait = match self.look() {
                 Ok(()) => {
                     self.answered();
+                    if self.settle().is_err() {
+                        return;
+                    }
                     let waiting = !self.problems.is_empty() || !self.unverified.is_empty();
                     self.config.metadata_interval.min(if waiting { RETRY } else { Duration::MAX })
                 }
@@ -179,12 +171,17 @@ impl Watcher {
             self.tell(Found::Open(openings))?;
         }
         looked?;
-        self.verify(timeout)?;
-        if !self.settled && self.topics.iter().all(Topic::settled) {
-            self.settled = true;
-            self.tell(Found::Settled)?;
+        self.verify(timeout)
+    }
+
+    /// Tells once that all is open, and only after what was wrong until then has been
+    /// taken back: a source that is ready must not tell of what is over.
+    fn settle(&mut self) -> Result<(), Trouble> {
+        if self.settled || !self.topics.iter().all(Topic::settled) {
+            return Ok(());
         }
-        Ok(())
+        self.settled = true;
+        self.tell(Found::Settled)
     }
 
     /// Finds the partitions of one topic that are not being read yet.
@@ -200,23 +197,24 @@ impl Watcher {
         let described = match described.map_or(Err(RDKafkaErrorCode::UnknownTopic), usable) {
             Ok(described) => described,
             Err(code) => {
-                self.unusable(topic, code);
+                // A broker that knows of none, itself included, is no judge of topics.
+                let alone = metadata.brokers().is_empty();
+                self.unusable(topic, code, alone);
                 return Ok(());
             }
         };
         let Some(log) = self.log(timeout) else { return Ok(()) };
         let topic = &mut self.topics[topic];
-        if std::mem::take(&mut topic.missing) {
-            tracing::info!(topic = &*name, "topic exists now");
-        }
         let ids = described.partitions().iter().map(|p| (p.id(), p.leader()));
         let mut ids: Vec<(i32, i32)> = ids.collect();
         ids.sort_unstable();
         let count = ids.last().map_or(0, |(id, _)| id.unsigned_abs() + 1);
-        let at_start = *topic.at_start.get_or_insert(count);
+        if topic.described(count) {
+            tracing::info!(topic = &*name, "topic exists now");
+        }
         for (id, leader) in ids {
             let partition = id.unsigned_abs();
-            if topic.opened.contains(&partition) {
+            if topic.is_open(partition) {
                 continue;
             }
             if leader < 0 {
@@ -231,8 +229,8 @@ impl Watcher {
                     return Ok(());
                 }
             };
-            topic.opened.insert(partition);
-            let new = partition >= at_start;
+            topic.open(partition);
+            let new = topic.is_new(partition);
             // What appeared since is read whole: nobody has seen any of it.
             let from = if !new && self.config.start == Start::Latest { high } else { low };
             let end = if new { from } else { high };
@@ -244,15 +242,14 @@ impl Watcher {
     }
 
     /// Notes why a topic has nothing to read.
-    fn unusable(&mut self, topic: usize, code: RDKafkaErrorCode) {
+    fn unusable(&mut self, topic: usize, code: RDKafkaErrorCode, alone: bool) {
         use RDKafkaErrorCode::{UnknownTopic, UnknownTopicOrPartition};
         let topic = &mut self.topics[topic];
-        topic.missing = matches!(code, UnknownTopic | UnknownTopicOrPartition);
-        let problem = if topic.missing {
-            // Whatever it holds once it exists was written after start.
-            topic.at_start.get_or_insert(0);
+        let problem = if matches!(code, UnknownTopic | UnknownTopicOrPartition) && !alone {
+            topic.denied(Instant::now(), self.config.missing_grace);
             format!("topic `{}` does not exist", topic.name)
         } else {
+            topic.doubted();
             format!("topic `{}` cannot be read: {code}", topic.name)
         };
         self.problems.push(problem);
@@ -316,6 +313,7 @@ impl Watcher {
     }
 
     fn answered(&mut self) {
+        self.bootstrap.worked();
         self.consumer.client().context().clear_error();
         let problems = self.problems.iter().chain(self.halted.values());
         let problems: Vec<&str> = problems.map(String::as_str).collect();
@@ -323,16 +321,11 @@ impl Watcher {
     }
 
     fn away(&mut self, error: &KafkaError) {
+        self.bootstrap.failed(self.consumer.client());
+        self.topics.iter_mut().for_each(Topic::doubted);
         // Its own words say more than the code that asking came back with.
         let said = self.consumer.client().context().last_error();
         self.report.away(&said.unwrap_or_else(|| error.to_string()));
-    }
-}
-
-impl Topic {
-    /// Whether all that it held at start is being read.
-    fn settled(&self) -> bool {
-        self.at_start.is_some_and(|count| (0..count).all(|id| self.opened.contains(&id)))
     }
 }
 
@@ -398,14 +391,18 @@ mod tests {
         let problem = status.health().problem.unwrap();
         assert!(problem.contains("127.0.0.1:1") && !status.health().connected, "{problem}");
 
-        watcher.unusable(0, RDKafkaErrorCode::TopicAuthorizationFailed);
+        watcher.unusable(0, RDKafkaErrorCode::TopicAuthorizationFailed, false);
         watcher.answered();
         assert!(status.health().connected);
         assert!(status.health().problem.unwrap().contains("topic `t` cannot be read"));
         assert!(!watcher.topics[0].settled(), "its partitions at start are not known");
 
+        // Denied for as long as is waited for, but by a broker that was alone.
+        watcher.config.missing_grace = Duration::ZERO;
+        watcher.unusable(0, RDKafkaErrorCode::UnknownTopicOrPartition, true);
+        assert!(!watcher.topics[0].settled());
         watcher.problems.clear();
-        watcher.unusable(0, RDKafkaErrorCode::UnknownTopicOrPartition);
+        watcher.unusable(0, RDKafkaErrorCode::UnknownTopicOrPartition, false);
         assert!(watcher.topics[0].settled(), "it held nothing at start");
         watcher.problems.clear();
         watcher.answered();

@@ -135,7 +135,8 @@ async fn partitions_keep_their_own_order() {
 async fn a_topic_that_does_not_exist_yet_is_waited_for_and_read_whole() {
     let broker = broker(1);
     let producer = producer(&broker);
-    let mut reader = Reader::start(config(&broker).topic("later"));
+    let config = config(&broker).topic("later").missing_grace(Duration::from_millis(500));
+    let mut reader = Reader::start(config);
     let health = reader.until(|health| health.ready() && health.problem.is_some()).await;
     assert!(health.problem.expect("told").contains("topic `later` does not exist"));
 

@@ -1,11 +1,15 @@
-//! What only a real broker can show: holes, growth, deletion.
+//! What only a real broker can show: holes, growth, deletion, a crash.
 //!
 //! ```text
 //! FANOUT_TEST_KAFKA=host:port cargo test -p kafka-source --test real_kafka -- --ignored
 //! ```
+//!
+//! The tests that restart it need `FANOUT_TEST_KAFKA_CONTROL` too: a program and a folder,
+//! with a space between, for `PROGRAM kill FOLDER` and the like.
 
 mod common;
 
+use std::process::Command;
 use std::time::Duration;
 
 use common::{DEADLINE, Reader, Writer, producer_at, write};
@@ -16,22 +20,34 @@ use kafka_source::rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, New
 use kafka_source::rdkafka::client::DefaultClientContext;
 use kafka_source::rdkafka::consumer::{BaseConsumer, Consumer as _};
 use kafka_source::rdkafka::producer::DefaultProducerContext;
-use kafka_source::rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use kafka_source::rdkafka::producer::{
+    BaseRecord, FutureProducer, Producer as _, ThreadedProducer,
+};
 use kafka_source::rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use kafka_source::{KafkaConfig, KafkaSource, Start};
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+/// Who restarts the broker waits for those who use it, and they for its return.
+static BROKER: RwLock<()> = RwLock::const_new(());
 
 /// A broker, and a topic that no other test uses.
 struct Kafka {
     brokers: String,
     admin: AdminClient<DefaultClientContext>,
     topic: String,
+    _stays: Option<RwLockReadGuard<'static, ()>>,
 }
 
 async fn kafka(partitions: i32) -> Kafka {
+    let stays = BROKER.read().await;
+    Kafka { _stays: Some(stays), ..kafka_that_may_restart(partitions).await }
+}
+
+async fn kafka_that_may_restart(partitions: i32) -> Kafka {
     let brokers = std::env::var("FANOUT_TEST_KAFKA").expect("FANOUT_TEST_KAFKA names a broker");
     let admin = ClientConfig::new().set("bootstrap.servers", &brokers).create().expect("client");
     let topic = format!("kafka-source-{:016x}", getrandom::u64().expect("random"));
-    let kafka = Kafka { brokers, admin, topic };
+    let kafka = Kafka { brokers, admin, topic, _stays: None };
     kafka.create(&kafka.topic, partitions).await;
     kafka
 }
@@ -77,6 +93,19 @@ impl SourceHarness for Kafka {
     fn max_batch(&self) -> usize {
         KafkaConfig::DEFAULT_MAX_BATCH
     }
+}
+
+/// Runs `PROGRAM what FOLDER`, which returns once it is true.
+async fn control(what: &'static str) {
+    let control = std::env::var("FANOUT_TEST_KAFKA_CONTROL")
+        .expect("FANOUT_TEST_KAFKA_CONTROL says how to restart the broker");
+    let run = move || {
+        let (program, folder) = control.rsplit_once(' ').expect("a program and a folder");
+        // The broker must not hold a pipe of the test's.
+        Command::new(program).args([what, folder]).output().expect("it runs")
+    };
+    let done = tokio::task::spawn_blocking(run).await.expect("ended");
+    assert!(done.status.success(), "{what}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[tokio::test]
@@ -186,4 +215,47 @@ async fn a_topic_made_anew_is_told_and_not_read_as_if_it_were_the_old_one() {
         .await;
     assert!(health.connected);
     assert!(reader.source.status().health().caught_up);
+}
+
+/// Writes to each of three partitions, and notes what.
+async fn write_to_each(
+    kafka: &Kafka,
+    producer: &FutureProducer,
+    word: &str,
+    written: &mut Vec<String>,
+) {
+    for partition in 0..3 {
+        let payload = format!("{word} {partition}");
+        write(producer, &kafka.topic, partition, &payload).await;
+        written.push(payload);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a real broker at FANOUT_TEST_KAFKA"]
+async fn a_crash_and_a_restart_lose_and_repeat_nothing() {
+    let _alone = BROKER.write().await;
+    let kafka = kafka_that_may_restart(3).await;
+    let producer = producer_at(&kafka.brokers);
+    for partition in 0..3 {
+        write(&producer, &kafka.topic, partition, "old").await;
+    }
+    let config = kafka.config().request_timeout(Duration::from_secs(1));
+    // Every denial of a topic is believed at once: those that are known stay known.
+    let mut reader = Reader::ready(config.missing_grace(Duration::ZERO)).await;
+    let mut expected = Vec::new();
+    for (away, back) in [("kill", "start"), ("stop", "start")] {
+        write_to_each(&kafka, &producer, &format!("before {away}"), &mut expected).await;
+        control(away).await;
+        let health = reader.until(|health| !health.connected).await;
+        assert!(health.caught_up && health.problem.is_some(), "{health:?}");
+        control(back).await;
+        reader.until(|health| health.ready() && health.problem.is_none()).await;
+        write_to_each(&kafka, &producer, &format!("after {away}"), &mut expected).await;
+        reader.read_events(expected.len()).await;
+    }
+    let mut read = reader.payloads();
+    read.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(read, expected);
 }

@@ -13,8 +13,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use kafka_source::Bootstrap;
 use kafka_source::rdkafka::error::KafkaError;
-use kafka_source::rdkafka::producer::{DeliveryFuture, FutureRecord};
+use kafka_source::rdkafka::producer::{DeliveryFuture, FutureRecord, Producer as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::chain;
@@ -29,10 +30,14 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Short, since each try lasts for as long as the producer waits for a broker.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
+/// After which a record takes so long that Kafka may be away.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Publishes what the outbox holds.
 pub struct Relay {
     store: Store,
     producer: Producer,
+    bootstrap: Bootstrap,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +51,7 @@ enum RelayError {
 impl Relay {
     /// From this store, with this producer.
     pub fn new(store: Store, producer: Producer) -> Self {
-        Self { store, producer }
+        Self { store, producer, bootstrap: Bootstrap::default() }
     }
 
     /// Publishes until it is stopped; then finishes its wave.
@@ -54,7 +59,7 @@ impl Relay {
     /// # Cancel safety
     /// What has been published and not yet removed is published again by the next
     /// relay.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut backoff = FIRST_BACKOFF;
         let mut failing = false;
         while !stop.is_cancelled() {
@@ -97,7 +102,7 @@ impl Relay {
     }
 
     /// Publishes one wave; false where nothing waited.
-    async fn wave(&self) -> Result<bool, RelayError> {
+    async fn wave(&mut self) -> Result<bool, RelayError> {
         let mut waiting = self.store.waiting(WAVE).await?;
         waiting.truncate(wave_len(&waiting));
         if waiting.is_empty() {
@@ -106,7 +111,7 @@ impl Relay {
         let sent: Vec<_> = waiting.iter().map(|row| (row.id, self.send(&row.record))).collect();
         let (mut published, mut failed) = (Vec::new(), None);
         for (id, sent) in sent {
-            match delivered(sent).await {
+            match self.delivered(sent).await {
                 Ok(()) => published.push(id),
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -123,14 +128,24 @@ impl Relay {
         let message = FutureRecord::to(&record.topic).key(&record.key).payload(&record.payload);
         self.producer.send_result(message).map_err(|(error, _)| error)
     }
-}
 
-async fn delivered(sent: Result<DeliveryFuture, KafkaError>) -> Result<(), KafkaError> {
-    match sent?.await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((error, _))) => Err(error),
-        // The producer is gone, and the record was not acknowledged.
-        Err(_) => Err(KafkaError::Canceled),
+    async fn delivered(
+        &mut self,
+        sent: Result<DeliveryFuture, KafkaError>,
+    ) -> Result<(), KafkaError> {
+        let mut delivery = sent?;
+        loop {
+            match tokio::time::timeout(SLOW, &mut delivery).await {
+                Ok(Ok(Ok(_))) => {
+                    self.bootstrap.worked();
+                    return Ok(());
+                }
+                Ok(Ok(Err((error, _)))) => return Err(error),
+                // The producer is gone, and the record was not acknowledged.
+                Ok(Err(_)) => return Err(KafkaError::Canceled),
+                Err(_) => self.bootstrap.failed(self.producer.client()),
+            }
+        }
     }
 }
 

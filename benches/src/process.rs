@@ -1,0 +1,164 @@
+//! A server as a process of its own, which never outlives its handle.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::control::Request;
+use crate::servers::Kind;
+
+/// How long a process may take to end by itself once its stdin is closed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Lines that may wait to be read; more is never said at once.
+const LINES: usize = 16;
+
+/// A server's process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// `None` once it was told to end.
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    addr: SocketAddr,
+}
+
+/// Why a process is of no use. It is ended when its handle is dropped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// It was not started.
+    #[error("cannot start the server's process")]
+    Start(#[source] io::Error),
+    /// It has gone; on stderr it says why.
+    #[error("the server's process has ended")]
+    Ended,
+    /// It says nothing.
+    #[error("the server does not answer `{0}` in time")]
+    Silent(String),
+    /// It says what nobody has asked.
+    #[error("the server answers `{question}` with `{answer}`")]
+    Answer {
+        /// What it was asked.
+        question: String,
+        /// What it said.
+        answer: String,
+    },
+}
+
+impl Process {
+    /// Starts `program`, which is this package's own, as a server, and waits until
+    /// clients may come.
+    ///
+    /// # Errors
+    /// [`ProcessError`]; nothing is left running.
+    pub fn start(
+        program: &Path,
+        kind: Kind,
+        payload: usize,
+        deadline: Instant,
+    ) -> Result<Self, ProcessError> {
+        let mut command = Command::new(program);
+        command.args(["serve", kind.name(), "--port", "0", "--payload", &payload.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(ProcessError::Start)?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let stdout = BufReader::new(stdout.expect("it is piped"));
+        let (sender, lines) = sync_channel(LINES);
+        let mut process = Self { child, stdin, lines, addr: ([127, 0, 0, 1], 0).into() };
+        // Ends with the process, or when nobody wants to hear any more.
+        let reader = std::thread::Builder::new().name("stdout".to_owned()).spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        reader.map_err(ProcessError::Start)?;
+        process.addr = process.answer("listening", deadline)?;
+        Ok(process)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has a burst published.
+    ///
+    /// # Errors
+    /// [`ProcessError::Ended`].
+    pub fn publish(&mut self, burst: usize) -> Result<(), ProcessError> {
+        self.say(Request::Publish(burst))
+    }
+
+    /// How many clients are in the room.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn clients(&mut self, deadline: Instant) -> Result<usize, ProcessError> {
+        self.say(Request::Clients)?;
+        self.answer("clients", deadline)
+    }
+
+    /// What it has used, user and system.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn cpu(&mut self, deadline: Instant) -> Result<Duration, ProcessError> {
+        self.say(Request::Cpu)?;
+        self.answer("cpu", deadline).map(Duration::from_nanos)
+    }
+
+    /// Closes its stdin, upon which it ends: its clients see the end of their
+    /// connections.
+    pub fn finish(&mut self) {
+        self.stdin = None;
+    }
+
+    fn say(&mut self, request: Request) -> Result<(), ProcessError> {
+        // One write: a line is shorter than what a pipe takes whole.
+        let line = format!("{request}\n");
+        let stdin = self.stdin.as_mut().ok_or(ProcessError::Ended)?;
+        stdin.write_all(line.as_bytes()).map_err(|_| ProcessError::Ended)
+    }
+
+    /// The next line, which has to be `question`, a space and a value.
+    fn answer<T: std::str::FromStr>(
+        &mut self,
+        question: &str,
+        deadline: Instant,
+    ) -> Result<T, ProcessError> {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let line = self.lines.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => ProcessError::Silent(question.to_owned()),
+            RecvTimeoutError::Disconnected => ProcessError::Ended,
+        })?;
+        let value = line.strip_prefix(question).and_then(|rest| rest.strip_prefix(' '));
+        let value = value.and_then(|value| value.parse().ok());
+        value.ok_or_else(|| ProcessError::Answer { question: question.to_owned(), answer: line })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.finish();
+        let deadline = Instant::now() + PATIENCE;
+        // Its stdout ends when it does.
+        let ended = loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break true,
+                Err(RecvTimeoutError::Timeout) => break false,
+            }
+        };
+        if !ended {
+            // An error means that it has ended meanwhile.
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}

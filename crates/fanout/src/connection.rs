@@ -50,6 +50,7 @@ impl ConnectionId {
 }
 
 /// One slot of a shard.
+#[expect(clippy::struct_excessive_bools, reason = "each is about another queue or watcher")]
 pub(crate) struct Connection {
     /// Out of its slot only while it is being called with a session.
     pub(crate) sink: Option<Box<dyn Sink>>,
@@ -75,6 +76,8 @@ pub(crate) struct Connection {
     pub(crate) catching: bool,
     /// Whether its socket may have something that was not read.
     pub(crate) readable: bool,
+    /// Whether its socket is watched for room to write.
+    pub(crate) write_watched: bool,
 }
 
 /// Whether the socket has taken all that its rooms had.

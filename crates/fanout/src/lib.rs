@@ -88,10 +88,11 @@
 //! | `pipeline` | source to router to hub, from start to drain |
 //! | `router` | from an event to emissions |
 //! | `role`, `room`, `room_table` | who may be where and see what; rooms as small numbers |
-//! | `hub` | the handle: publish, connect, statistics, limits |
+//! | `hub`, `limits`, `shared` | the handle: publish, connect, statistics; its bounds; what shards share |
 //! | `frame` | an emission encoded once for a protocol and a view |
 //! | `log` | recent emissions in one sequence |
 //! | `shard`, `shard_task`, `members` | owns connections, alone, and follows the log |
+//! | `rights`, `closing` | which rooms a connection is in; how it ends |
 //! | `walk` | what is new is written to those it is for |
 //! | `connection`, `catch_up`, `overflow` | live or behind; reading on; how far behind is too far |
 //! | `sink`, `session` | how a connection takes frames, and what it may ask for |
@@ -104,12 +105,15 @@
 //! | `test-util` | [`testing`]: contract suites for sources and sinks, a sink in memory |
 
 mod catch_up;
+mod closing;
 mod connection;
+mod error;
 mod event;
 mod frame;
 mod hub;
 mod json;
 mod lanes;
+mod limits;
 mod log;
 mod members;
 mod memory;
@@ -117,6 +121,7 @@ pub mod metrics;
 mod overflow;
 mod pipeline;
 mod position;
+mod rights;
 mod role;
 mod room;
 mod room_table;
@@ -124,6 +129,7 @@ mod router;
 mod session;
 mod shard;
 mod shard_task;
+mod shared;
 mod sink;
 mod source;
 mod sync;
@@ -135,10 +141,12 @@ mod walk;
 mod model_tests;
 
 pub use connection::ConnectionId;
+pub use error::{ConnectError, PublishError};
 pub use event::Event;
 pub use frame::{Delivery, Frame, Protocol, ProtocolRef};
-pub use hub::{ConnectError, Hub, HubBuilder, Limits, PublishError, Stats};
+pub use hub::{Hub, HubBuilder};
 pub use json::{Json, JsonError};
+pub use limits::Limits;
 pub use log::LogStats;
 pub use memory::{MemoryError, MemorySource, MemoryTopic};
 pub use overflow::Overflow;
@@ -148,5 +156,6 @@ pub use role::{Access, AccessError, Identity, Rights, Role, RoleAccess, View};
 pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomPattern};
 pub use router::{Body, Emission, RouteError, Router};
 pub use session::{JoinError, OwnRoom, RenewError, Renewed, Session};
+pub use shared::Stats;
 pub use sink::{Close, Input, Readiness, Ready, Sink, Token, WakersOnly};
 pub use source::{EventBatch, Source, SourceError, SourceHealth, SourceReporter, SourceStatus};

@@ -12,13 +12,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::hub::{Limits, Shared};
 use crate::json::Json;
+use crate::limits::Limits;
 use crate::overflow::Overflow;
 use crate::role::{Access, Identity, RoleAccess};
 use crate::room::Room;
 use crate::router::Emission;
 use crate::shard::{Command, Newcomer, Shard, Turn};
+use crate::shared::Shared;
 use crate::sink::{Close, WakersOnly};
 use crate::testing::{Ask, Lines, MemoryPeer, MemorySink};
 

@@ -7,9 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
 use crate::frame::Entry;
-use crate::hub::{Hub, Shared};
+use crate::hub::Hub;
 use crate::position::{At, LaneId, Position};
 use crate::router::{RouteError, Router};
+use crate::shared::Shared;
 use crate::source::{EventBatch, Source, SourceError, SourceStatus};
 
 /// Runs a source's events through a router into a hub.

@@ -19,16 +19,15 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::connection::{Connection, ConnectionId, Flow, Phase};
+use crate::error::ConnectError;
 use crate::frame::ProtocolRef;
-use crate::hub::{ConnectError, Shared};
 use crate::log::Place;
 use crate::members::Members;
 use crate::metrics::Counters;
-use crate::overflow::Lag;
 use crate::position::Frontier;
 use crate::role::{Identity, Rights};
-use crate::room_table::RoomRef;
-use crate::session::{Ending, RenewError, Renewed, Session};
+use crate::session::{Ending, Session};
+use crate::shared::Shared;
 use crate::sink::{Close, Input, Readiness, Ready, Sink, Token};
 use crate::walk::Walk;
 
@@ -85,10 +84,10 @@ pub(crate) struct Shard {
     commands: VecDeque<Command>,
     unread: VecDeque<u32>,
     catching: VecDeque<u32>,
-    dead: Vec<u32>,
+    pub(crate) dead: Vec<u32>,
     /// The next slot of the sweep that is under way.
     sweep: Option<usize>,
-    readiness: Box<dyn Readiness>,
+    pub(crate) readiness: Box<dyn Readiness>,
     scratch: Vec<u8>,
     generation: u32,
     drain: Option<Instant>,
@@ -136,11 +135,6 @@ impl Shard {
             generation: 0,
             drain: None,
         }
-    }
-
-    /// The shard's sockets.
-    pub(crate) fn readiness(&mut self) -> &mut dyn Readiness {
-        &mut *self.readiness
     }
 
     /// How many commands may be put in before the next turn.
@@ -259,6 +253,7 @@ impl Shard {
             unread: false,
             catching: false,
             readable: true,
+            write_watched: false,
         };
         let key = self.connections.insert(connection);
         #[cfg(unix)]
@@ -287,7 +282,7 @@ impl Shard {
 
     /// Calls a connection's sink, then writes what it has sent and does what it has
     /// asked for.
-    fn with_sink<R>(
+    pub(crate) fn with_sink<R>(
         &mut self,
         key: usize,
         call: impl FnOnce(&mut dyn Sink, &mut Session<'_>) -> R,
@@ -317,12 +312,14 @@ impl Shard {
         if !std::mem::take(&mut connection.unread) || connection.phase == Phase::Dead {
             return;
         }
-        connection.heard_at = now;
         let mut scratch = std::mem::take(&mut self.scratch);
         let input = self.with_sink(key, |sink, session| sink.try_read(session, &mut scratch));
         self.scratch = scratch;
         match input {
-            Ok(Input::More) => self.read_again(key),
+            Ok(Input::More) => {
+                self.connections[key].heard_at = now;
+                self.read_again(key);
+            }
             Ok(Input::Blocked) => self.connections[key].readable = false,
             Ok(Input::Closed) => self.finish(key),
             Err(_) => self.condemn(key),
@@ -357,7 +354,11 @@ impl Shard {
         #[cfg(unix)]
         {
             let token = self.id(key).token();
-            let connection = &self.connections[key];
+            let connection = &mut self.connections[key];
+            if !write && !connection.write_watched {
+                return;
+            }
+            connection.write_watched = write;
             let Some(sink) = connection.sink.as_ref() else { return };
             let Some(socket) = sink.socket() else { return };
             if self.readiness.watch(socket, token, write).is_err() {
@@ -366,122 +367,6 @@ impl Shard {
         }
         #[cfg(not(unix))]
         let _ = (key, write);
-    }
-
-    pub(crate) fn join(&mut self, key: usize, room: RoomRef, own: bool) {
-        self.members.join(&mut self.connections, key, room, self.place.seq(), own);
-    }
-
-    pub(crate) fn leave(&mut self, key: usize, at: usize) {
-        self.members.leave(&mut self.connections, key, at);
-        if let Flow::Behind(behind) = &mut self.connections[key].flow {
-            behind.inexact = true;
-        }
-    }
-
-    pub(crate) fn renew(&mut self, key: usize, identity: Identity) -> Result<Renewed, RenewError> {
-        let connection = &self.connections[key];
-        if connection.identity.subject != identity.subject {
-            return Err(RenewError::OtherSubject);
-        }
-        let rights = self.shared.access.rights(&identity)?;
-        let mut renewed = Renewed::default();
-        if connection.phase != Phase::Open {
-            return Ok(renewed);
-        }
-        let mut at = 0;
-        while let Some(membership) = self.connections[key].memberships.get(at).copied() {
-            let room = self.members.room(membership.room).map(|room| room.name().clone());
-            let room = room.expect("a membership's room has members");
-            let own = rights.rooms.contains(&room);
-            if own || self.shared.access.may_join(&identity, &room) {
-                self.connections[key].memberships[at].own = own;
-                at += 1;
-            } else {
-                self.leave(key, at);
-                renewed.left.push(room);
-            }
-        }
-        for room in rights.rooms {
-            let known = self.shared.rooms.intern(&room);
-            if !self.connections[key].memberships.iter().any(|m| m.room == known.id()) {
-                self.join(key, known, true);
-                renewed.joined.push(room);
-            }
-        }
-        let connection = &mut self.connections[key];
-        connection.identity = Arc::new(identity);
-        if connection.view != rights.view_id {
-            connection.view = rights.view_id;
-            if let Flow::Behind(behind) = &mut connection.flow {
-                // What is pending has other sizes now. Until it is added up it counts
-                // as something, so that it is not taken for nothing.
-                behind.lag.bytes = behind.lag.bytes.max(1);
-                behind.inexact = true;
-            }
-            // Where the log has moved on the next sweep closes it.
-            let _ = self.recount(key);
-        }
-        Ok(renewed)
-    }
-
-    /// Says goodbye: no more events, what is left is written, then the peer is waited
-    /// for.
-    pub(crate) fn begin_close(&mut self, key: usize, close: &Close) {
-        let deadline = self.now + self.shared.limits.close_timeout;
-        let connection = &mut self.connections[key];
-        if connection.phase != Phase::Open {
-            return;
-        }
-        connection.phase = Phase::Closing { deadline };
-        if let Flow::Behind(behind) = &mut connection.flow {
-            behind.lag = Lag::new(0, self.now);
-        }
-        crate::metrics::closed(close);
-        self.members.leave_all(&mut self.connections, key);
-        self.with_sink(key, |sink, session| sink.closing(session, close));
-    }
-
-    /// Nothing more is to be read: what is left is written, then it is dropped.
-    fn finish(&mut self, key: usize) {
-        let deadline = self.now + self.shared.limits.close_timeout;
-        let connection = &mut self.connections[key];
-        connection.readable = false;
-        match connection.phase {
-            Phase::Dead | Phase::Finishing { .. } => return,
-            _ => connection.phase = Phase::Finishing { deadline },
-        }
-        if let Flow::Behind(behind) = &mut connection.flow {
-            behind.lag = Lag::new(0, self.now);
-        }
-        self.members.leave_all(&mut self.connections, key);
-        if self.connections[key].is_live() && self.connections[key].control.is_none() {
-            self.condemn(key);
-        }
-    }
-
-    /// Drops a connection as soon as nobody walks over it.
-    pub(crate) fn condemn(&mut self, key: usize) {
-        let connection = &mut self.connections[key];
-        if connection.phase != Phase::Dead {
-            connection.phase = Phase::Dead;
-            self.dead.push(key as u32);
-        }
-    }
-
-    fn bury(&mut self) {
-        while let Some(key) = self.dead.pop() {
-            let key = key as usize;
-            self.members.leave_all(&mut self.connections, key);
-            let connection = self.connections.remove(key);
-            #[cfg(unix)]
-            if let Some(socket) = connection.sink.as_ref().and_then(|sink| sink.socket()) {
-                self.readiness.remove(socket);
-                self.counters.sockets -= 1;
-            }
-            drop(connection);
-            self.shared.release(self.index);
-        }
     }
 
     /// Heartbeats, ends of identities, limits of those behind: a part of all

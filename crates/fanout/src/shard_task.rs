@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::hub::Shared;
 use crate::shard::{Command, Shard, Turn};
+use crate::shared::Shared;
 use crate::sink::{Close, Readiness, Ready, Token};
 
 /// Between two sweeps, unless heartbeats are more frequent.
@@ -84,7 +84,7 @@ fn gather_ready(
         shard.woken(waker.take());
     }
     for _ in 0..READY_ROUNDS {
-        if shard.readiness().poll_ready(cx, ready).is_pending() {
+        if shard.readiness.poll_ready(cx, ready).is_pending() {
             return;
         }
         for event in ready.drain(..) {

@@ -17,7 +17,8 @@ use crate::session::Session;
 /// What is left to read after [`Sink::try_read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// There may be more now; ask again when it is this connection's turn.
+    /// Something was read, and there may be more: ask again when it is this
+    /// connection's turn.
     More,
     /// Nothing until the socket or the waker says so.
     Blocked,

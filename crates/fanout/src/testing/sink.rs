@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::hub::{Hub, Limits};
+use crate::hub::Hub;
 use crate::json::Json;
+use crate::limits::Limits;
 use crate::overflow::Overflow;
 use crate::role::{Access, Identity, RoleAccess};
 use crate::room::Room;

@@ -1,0 +1,101 @@
+//! Every interleaving that the checker tries, of one that appends, a shard that
+//! follows and a slow connection that reads on, while everything that may be evicted
+//! is.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::room_table::RoomTable;
+
+const BATCHES: u64 = 4;
+
+fn explore(test: impl Fn() + Send + Sync + 'static) {
+    let test = Arc::new(test);
+    let random = test.clone();
+    shuttle::check_random(move || random(), 20_000);
+    shuttle::check_pct(move || test(), 20_000, 3);
+}
+
+#[test]
+fn append_follow_read_on_evict() {
+    explore(|| {
+        let now = Instant::now();
+        let log = Arc::new(Log::new(Keep { bytes: 0, age: Duration::ZERO }, 1, now));
+        let (start, _) = log.tail();
+
+        let writer = log.clone();
+        let writing = shuttle::thread::spawn(move || {
+            for n in 0..BATCHES {
+                // The second batch has no entries, the third has two.
+                let range = [0..1, 1..1, 1..3, 3..4][n as usize].clone();
+                writer.append(entries(range, None), vec![(LaneId(0), n)], now);
+            }
+        });
+
+        let (follower, mut place) = (log.clone(), start.clone());
+        let following = shuttle::thread::spawn(move || {
+            let (mut number, mut seq) = (0, 0);
+            while number < BATCHES {
+                if follower.head() <= number {
+                    shuttle::thread::yield_now();
+                    continue;
+                }
+                let read = place.read().expect("nothing that a shard needs is evicted");
+                let (batch, at) = read.expect("who sees the head finds the batch");
+                assert_eq!((batch.number, batch.first, at), (number + 1, seq, 0));
+                (number, seq) = (batch.number, batch.end());
+                place = Place::in_batch(&batch, seq);
+                follower.has_read(0, &batch);
+            }
+        });
+
+        let (reader, mut place) = (log.clone(), start);
+        let reading = shuttle::thread::spawn(move || {
+            let (mut seq, mut number) = (0, 0);
+            while seq < 4 {
+                match place.read() {
+                    Err(Evicted) => {
+                        // It is told, and only when that is so.
+                        assert!(reader.chain.lock().unwrap().oldest.number > number);
+                        return;
+                    }
+                    Ok(None) => shuttle::thread::yield_now(),
+                    Ok(Some((batch, at))) => {
+                        assert_eq!(batch.first + at as u64, seq, "no entry is passed over");
+                        // One entry at a time: it may be cut within a batch.
+                        let next = (seq + 1).min(batch.end());
+                        place = Place::in_batch(&batch, next);
+                        (seq, number) = (next, batch.number);
+                    }
+                }
+            }
+        });
+        writing.join().unwrap();
+        following.join().unwrap();
+        reading.join().unwrap();
+        log.evict(now);
+        assert!(log.stats(now).entries <= 1, "what nobody needs is gone");
+    });
+}
+
+/// Who wants a room sets its bit and then reads the head; who appends stores the
+/// head and then reads the bits.
+#[test]
+fn a_shard_that_joins_sees_the_batch_or_is_woken() {
+    explore(|| {
+        let now = Instant::now();
+        let log = Arc::new(Log::new(Keep { bytes: 1 << 20, age: Duration::MAX }, 1, now));
+        let table = RoomTable::default();
+        let room = table.intern(&crate::room::Room::new("a").unwrap());
+
+        let (writer, wanted) = (log.clone(), room.clone());
+        let writing = shuttle::thread::spawn(move || {
+            let batch = writer.append(entries(0..1, Some(&wanted)), Vec::new(), now);
+            batch.entries[0].rooms[0].wanted() != 0
+        });
+        room.want(0, true);
+        let seen = log.head() > 0;
+        let woken = writing.join().unwrap();
+        assert!(seen || woken, "an emission that nobody is told of");
+    });
+}

@@ -1,0 +1,68 @@
+//! Which rooms a connection is in, and how that changes while it lives.
+
+use std::sync::Arc;
+
+use crate::connection::{Flow, Phase};
+use crate::role::Identity;
+use crate::room_table::RoomRef;
+use crate::session::{RenewError, Renewed};
+use crate::shard::Shard;
+
+impl Shard {
+    pub(crate) fn join(&mut self, key: usize, room: RoomRef, own: bool) {
+        self.members.join(&mut self.connections, key, room, self.place.seq(), own);
+    }
+
+    pub(crate) fn leave(&mut self, key: usize, at: usize) {
+        self.members.leave(&mut self.connections, key, at);
+        if let Flow::Behind(behind) = &mut self.connections[key].flow {
+            behind.inexact = true;
+        }
+    }
+
+    pub(crate) fn renew(&mut self, key: usize, identity: Identity) -> Result<Renewed, RenewError> {
+        let connection = &self.connections[key];
+        if connection.identity.subject != identity.subject {
+            return Err(RenewError::OtherSubject);
+        }
+        let rights = self.shared.access.rights(&identity)?;
+        let mut renewed = Renewed::default();
+        if connection.phase != Phase::Open {
+            return Ok(renewed);
+        }
+        let mut at = 0;
+        while let Some(membership) = self.connections[key].memberships.get(at).copied() {
+            let room = self.members.room(membership.room).map(|room| room.name().clone());
+            let room = room.expect("a membership's room has members");
+            let own = rights.rooms.contains(&room);
+            if own || self.shared.access.may_join(&identity, &room) {
+                self.connections[key].memberships[at].own = own;
+                at += 1;
+            } else {
+                self.leave(key, at);
+                renewed.left.push(room);
+            }
+        }
+        for room in rights.rooms {
+            let known = self.shared.rooms.intern(&room);
+            if !self.connections[key].memberships.iter().any(|m| m.room == known.id()) {
+                self.join(key, known, true);
+                renewed.joined.push(room);
+            }
+        }
+        let connection = &mut self.connections[key];
+        connection.identity = Arc::new(identity);
+        if connection.view != rights.view_id {
+            connection.view = rights.view_id;
+            if let Flow::Behind(behind) = &mut connection.flow {
+                // What is pending has other sizes now. Until it is added up it counts
+                // as something, so that it is not taken for nothing.
+                behind.lag.bytes = behind.lag.bytes.max(1);
+                behind.inexact = true;
+            }
+            // Where the log has moved on the next sweep closes it.
+            let _ = self.recount(key);
+        }
+        Ok(renewed)
+    }
+}

@@ -1,0 +1,280 @@
+//! What hub and shards share: the log, the rooms, the bounds, and where each shard is
+//! woken.
+//!
+//! Publishers append here and wake the shards; a publisher waits here while the slowest
+//! shard is too far from the log's head. Connections are in none of it: they are their
+//! shard's.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+
+use futures::task::AtomicWaker;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use crate::error::{ConnectError, PublishError};
+use crate::frame::{Entry, EntryBody, Protocol, ProtocolId, ProtocolRef};
+use crate::lanes::Lanes;
+use crate::limits::Limits;
+use crate::log::{Batch, Keep, Log, LogStats};
+use crate::metrics::Counts;
+use crate::position::{At, LaneId};
+use crate::role::Access;
+use crate::room_table::{RoomRef, RoomTable};
+use crate::router::{Body, Emission};
+use crate::shard_task::ConnectionWaker;
+
+/// What a hub is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections that are in their rooms.
+    pub connections: usize,
+    /// Those of them whose sockets the shards poll themselves.
+    pub sockets: usize,
+    /// Rooms that anybody is in, or anything in the log is for.
+    pub rooms: usize,
+    /// Frames taken by sinks since the hub began.
+    pub deliveries: u64,
+    /// Bytes taken by sinks since the hub began.
+    pub delivered_bytes: u64,
+    /// Times that a connection went from live to behind.
+    pub fell_behind: u64,
+    /// Bytes that the slowest shard has not read.
+    pub lag_bytes: u64,
+    /// What the log holds.
+    pub log: LogStats,
+}
+
+/// What hub and shards share.
+pub(crate) struct Shared {
+    pub(crate) log: Log,
+    pub(crate) rooms: RoomTable,
+    pub(crate) lanes: Lanes,
+    pub(crate) access: Access,
+    pub(crate) limits: Limits,
+    pub(crate) shards: Box<[Mailbox]>,
+    protocols: RwLock<Vec<Arc<dyn Protocol>>>,
+    /// Connections, and those on their way to a shard.
+    admitted: AtomicUsize,
+    closed: AtomicBool,
+    /// A shard has read on, for publishers that wait.
+    progress: Notify,
+    waiting: AtomicUsize,
+}
+
+/// Where a shard is woken, and by whom.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    pub(crate) waker: AtomicWaker,
+    /// Connections whose wakers were woken, each once.
+    pub(crate) woken: Mutex<Vec<Arc<ConnectionWaker>>>,
+    pub(crate) counts: Counts,
+}
+
+impl Shared {
+    pub(crate) fn new(access: Access, limits: Limits, shards: usize, now: Instant) -> Self {
+        let keep = Keep { bytes: limits.log_bytes, age: limits.log_age };
+        Self {
+            log: Log::new(keep, shards, now),
+            rooms: RoomTable::default(),
+            lanes: Lanes::default(),
+            access,
+            limits,
+            shards: (0..shards).map(|_| Mailbox::default()).collect(),
+            protocols: RwLock::default(),
+            admitted: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            progress: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn register(&self, protocol: Arc<dyn Protocol>) -> ProtocolRef {
+        let mut protocols = self.protocols.write().expect("no panic under this lock");
+        protocols.push(protocol.clone());
+        let id = u8::try_from(protocols.len() - 1).expect("a hub has at most 256 protocols");
+        ProtocolRef { id: ProtocolId(id), protocol }
+    }
+
+    /// Checks an emission and makes it an entry.
+    pub(crate) fn entry(
+        &self,
+        emission: Emission,
+        at: Option<(LaneId, At)>,
+    ) -> Result<Entry, PublishError> {
+        let Emission { rooms, event, body, key: _ } = emission;
+        let max = self.limits.emission_bytes;
+        let fits = |len: usize| {
+            let error = || PublishError::TooLarge { event: event.to_string(), len, max };
+            if len <= max { Ok(()) } else { Err(error()) }
+        };
+        if rooms.is_empty() {
+            return Err(PublishError::NoRoom { event: event.into_owned() });
+        }
+        let body = match body {
+            Body::Shared(json) => {
+                fits(json.as_bytes().len())?;
+                EntryBody::Shared(json)
+            }
+            Body::PerView(bodies) => {
+                let mut by_number = vec![None; self.access.views()];
+                for (view, json) in bodies {
+                    fits(json.as_bytes().len())?;
+                    let Some(id) = self.access.view_id(&view) else {
+                        let event = event.into_owned();
+                        return Err(PublishError::UnknownView { event, view });
+                    };
+                    by_number[id.0 as usize] = Some(json);
+                }
+                EntryBody::PerView(by_number.into())
+            }
+        };
+        let mut known: SmallVec<[RoomRef; 1]> = SmallVec::with_capacity(rooms.len());
+        for room in &rooms {
+            let room = self.rooms.intern(room);
+            if !known.iter().any(|other| other.id() == room.id()) {
+                known.push(room);
+            }
+        }
+        let protocols = self.protocols.read().expect("no panic under this lock").len();
+        Ok(Entry::new(known, event, body, at, protocols))
+    }
+
+    /// Whether the slowest shard is so near that more may be appended.
+    pub(crate) fn may_append(&self) -> bool {
+        self.log.lag_bytes() <= self.limits.lag_bytes
+    }
+
+    /// Waits until more may be appended; false once the hub is shutting down.
+    pub(crate) async fn wait_for_shards(&self) -> bool {
+        if self.may_append() {
+            return !self.is_closed();
+        }
+        // Counted before it is asked again: a shard that reads on afterwards sees the
+        // count, one that has read on before is seen by the question.
+        let _waiting = Waiting::new(&self.waiting);
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.is_closed() {
+                return false;
+            }
+            if self.may_append() {
+                return true;
+            }
+            progress.await;
+        }
+    }
+
+    /// Appends entries and wakes the shards that have members for them.
+    pub(crate) fn append(&self, entries: Vec<Entry>, frontier: Vec<(LaneId, u64)>, now: Instant) {
+        let batch = self.log.append(entries, frontier, now);
+        // The head is stored; now the bits are read. See `RoomRef::want`.
+        let rooms = batch.entries.iter().flat_map(|entry| &entry.rooms);
+        let mut wanted = rooms.fold(0, |wanted, room| wanted | room.wanted());
+        if self.log.lag_bytes() > self.limits.lag_bytes / 4 {
+            // Those that want nothing of it would hold up eviction and publishers.
+            wanted = u64::MAX;
+        }
+        for (index, shard) in self.shards.iter().enumerate() {
+            if wanted & (1 << index) != 0 {
+                shard.waker.wake();
+            }
+        }
+    }
+
+    pub(crate) fn has_read(&self, shard: usize, batch: &Batch) {
+        self.log.has_read(shard, batch);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.progress.notify_waiters();
+        }
+    }
+
+    pub(crate) fn stopped(&self, shard: usize) {
+        self.log.stopped(shard);
+        self.progress.notify_waiters();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.progress.notify_waiters();
+    }
+
+    /// A connection of `shard` is gone.
+    pub(crate) fn release(&self, shard: usize) {
+        self.admitted.fetch_sub(1, Ordering::Relaxed);
+        self.shards[shard].counts.admitted.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether there is room for a connection now.
+    pub(crate) fn may_admit(&self) -> Result<(), ConnectError> {
+        let max = self.limits.connections;
+        if self.is_closed() {
+            return Err(ConnectError::Draining);
+        }
+        if self.admitted.load(Ordering::Relaxed) >= max {
+            return Err(ConnectError::Full { max });
+        }
+        Ok(())
+    }
+
+    /// Makes room for a connection and says which shard takes it: the emptiest.
+    pub(crate) fn admit(&self) -> Result<usize, ConnectError> {
+        let max = self.limits.connections;
+        let admit = |n: usize| (n < max).then_some(n + 1);
+        if self.admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_err() {
+            return Err(ConnectError::Full { max });
+        }
+        let connections =
+            |index: &usize| self.shards[*index].counts.admitted.load(Ordering::Relaxed);
+        let index = (0..self.shards.len()).min_by_key(connections).expect("at least one shard");
+        self.shards[index].counts.admitted.fetch_add(1, Ordering::Relaxed);
+        Ok(index)
+    }
+
+    /// What is done once a second for the whole hub.
+    pub(crate) fn housekeeping(&self, now: Instant) {
+        self.log.evict(now);
+        let stats = self.log.stats(now);
+        metrics::counter!("fanout_emissions_total").absolute(self.log.appended());
+        metrics::gauge!("fanout_log_bytes").set(stats.bytes as f64);
+        metrics::gauge!("fanout_log_entries").set(stats.entries as f64);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let sum = |count: fn(&Counts) -> u64| self.shards.iter().map(|s| count(&s.counts)).sum();
+        Stats {
+            connections: sum(|c| c.connections.load(Ordering::Relaxed) as u64) as usize,
+            sockets: sum(|c| c.sockets.load(Ordering::Relaxed)) as usize,
+            rooms: self.rooms.len(),
+            deliveries: sum(|c| c.deliveries.load(Ordering::Relaxed)),
+            delivered_bytes: sum(|c| c.bytes.load(Ordering::Relaxed)),
+            fell_behind: sum(|c| c.fell_behind.load(Ordering::Relaxed)),
+            lag_bytes: self.log.lag_bytes(),
+            log: self.log.stats(Instant::now()),
+        }
+    }
+}
+
+/// Counts a publisher that waits, for as long as it does.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -102,7 +102,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `test-util` | [`testing`]: contract suites for sources and sinks, a sink in memory |
+//! | `test-util` | `testing`: contract suites for sources and sinks, a sink in memory |
 
 mod catch_up;
 mod closing;

@@ -39,7 +39,7 @@ pub enum Input {
 /// - [`try_read`](Sink::try_read) that answers [`Input::Blocked`] is called again when the socket is
 ///   readable or the waker was woken.
 ///
-/// [`testing::sink_contract`](crate::testing) checks it.
+/// `testing::sink_contract` (feature `test-util`) checks it.
 pub trait Sink: Send + 'static {
     /// Writes as much of `slices`, in order, as is taken without waiting.
     ///

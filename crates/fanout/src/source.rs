@@ -35,7 +35,7 @@ pub struct SourceError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
 /// - `frontier` never says less than the events handed on before and with it.
 /// - Not being asked for the next batch is the backpressure: memory stays bounded.
 ///
-/// [`testing::source_contract`](crate::testing) checks all of it.
+/// `testing::source_contract` (feature `test-util`) checks all of it.
 pub trait Source: Send + 'static {
     /// The next batch, which is not empty of both events and frontier; `None` once
     /// there will never be one.

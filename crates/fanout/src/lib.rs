@@ -151,7 +151,7 @@ pub use log::LogStats;
 pub use memory::{MemoryError, MemorySource, MemoryTopic};
 pub use overflow::Overflow;
 pub use pipeline::{Pipeline, PipelineStop};
-pub use position::{At, Cursor, Frontier, Lane, LaneId, LaneToken, Position};
+pub use position::{At, Cursor, Lane, LaneToken, Position};
 pub use role::{Access, AccessError, Identity, Rights, Role, RoleAccess, View};
 pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomPattern};
 pub use router::{Body, Emission, RouteError, Router};

@@ -66,7 +66,7 @@ impl fmt::Display for LaneToken {
 
 /// A lane's number in one hub; dense, never leaves the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LaneId(pub(crate) u32);
+pub(crate) struct LaneId(pub(crate) u32);
 
 /// A place in a lane: everything before it has been seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,11 +110,11 @@ impl fmt::Display for At {
 /// Only grows. A lane that was never advanced has been read up to nowhere and is in
 /// no cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Frontier(Vec<Option<u64>>);
+pub(crate) struct Frontier(Vec<Option<u64>>);
 
 impl Frontier {
     /// Moves a lane on to `next`; a lower number changes nothing.
-    pub fn advance(&mut self, lane: LaneId, next: u64) {
+    pub(crate) fn advance(&mut self, lane: LaneId, next: u64) {
         let at = lane.0 as usize;
         if at >= self.0.len() {
             self.0.resize(at + 1, None);
@@ -123,12 +123,12 @@ impl Frontier {
     }
 
     /// The next offset of a lane, `None` where nothing is known of it.
-    pub fn next(&self, lane: LaneId) -> Option<u64> {
+    pub(crate) fn next(&self, lane: LaneId) -> Option<u64> {
         self.0.get(lane.0 as usize).copied().flatten()
     }
 
     /// Every lane that something is known of, by number.
-    pub fn iter(&self) -> impl Iterator<Item = (LaneId, u64)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LaneId, u64)> + '_ {
         self.0.iter().enumerate().filter_map(|(i, next)| Some((LaneId(i as u32), (*next)?)))
     }
 }

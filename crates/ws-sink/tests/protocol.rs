@@ -5,11 +5,13 @@ mod common;
 use std::time::Duration;
 
 use common::{SECRET, access, serve, start, token, within};
-use fanout::{Emission, Event, Json, Limits, MemorySource, Pipeline, Room, RouteError};
+use fanout::{Emission, Event, Identity, Json, Limits, MemorySource, Pipeline, Room, RouteError};
+use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use ws_sink::WsConfig;
+use ws_sink::auth::{AuthError, Authenticator, Credential};
 
 fn to(room: &str, event: &'static str, body: &Value) -> Emission {
     Emission::new(Room::new(room).unwrap(), event, Json::of(body).unwrap())
@@ -224,6 +226,46 @@ async fn a_token_is_renewed_on_a_live_connection() {
     assert_eq!(ann.next().await["event"], "mine");
 }
 
+/// Vouches for everybody, for a second time only when it is told to go on.
+struct Slow {
+    asked: std::sync::atomic::AtomicUsize,
+    go_on: std::sync::Arc<tokio::sync::Notify>,
+}
+
+impl Authenticator for Slow {
+    fn authenticate<'a>(&'a self, _: Credential<'a>) -> BoxFuture<'a, Result<Identity, AuthError>> {
+        Box::pin(async {
+            if self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
+                self.go_on.notified().await;
+            }
+            Ok(Identity::new("ann", ["user"]))
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_takes_time_to_be_checked_holds_up_its_own_requests_alone() {
+    let hub = fanout::Hub::builder(access()).readiness(ws_sink::Sockets::new).build().unwrap();
+    let go_on = std::sync::Arc::new(tokio::sync::Notify::new());
+    let ws = ws_sink::Ws::new(&hub, Slow { asked: 0.into(), go_on: go_on.clone() });
+    let server = common::listen(hub, ws).await;
+    let (mut ann, _) = server.connect("ann", "user").await;
+    ann.send(r#"{"event":"auth","id":1,"data":{"token":"x"}}"#).await;
+    for id in 2..200 {
+        ann.send(format!(r#"{{"event":"subscribe","id":{id},"data":{{"room":"game:1"}}}}"#)).await;
+    }
+    // Events come all the same.
+    for n in 0..10 {
+        server.hub.publish(vec![to("user:ann", "n", &json!(n))]).await.unwrap();
+        assert_eq!(ann.next().await["data"], n);
+    }
+    go_on.notify_one();
+    assert_eq!(ann.next().await["event"], "authenticated");
+    for id in 2..200 {
+        assert_eq!(ann.next().await["id"], id, "what was sent meanwhile is answered in order");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_ends_closes_its_connection() {
     let server = start().await;
@@ -323,11 +365,7 @@ async fn nobody_is_let_in_before_the_source_is_ready() {
     let ws = ws_sink::Ws::gated(&hub, tokens, config, move || {
         gate.load(std::sync::atomic::Ordering::SeqCst)
     });
-    let app = axum::Router::new()
-        .route("/ws", axum::routing::get(async move |r: axum::extract::Request| ws.upgrade(r)));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = common::Server { addr: listener.local_addr().unwrap(), hub };
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    let server = common::listen(hub, ws).await;
     assert_eq!(server.refused("/ws", &[]).await, 503);
     ready.store(true, std::sync::atomic::Ordering::SeqCst);
     server.connect("ann", "user").await;

@@ -51,6 +51,11 @@ pub(crate) async fn serve(
     let hub = builder.build().unwrap();
     let tokens = Hs256::new(SECRET).unwrap().with_leeway(Duration::ZERO);
     let ws = Ws::with_config(&hub, tokens, config);
+    listen(hub, ws).await
+}
+
+/// Serves `ws` at `/ws`.
+pub(crate) async fn listen(hub: Hub, ws: Ws) -> Server {
     let app = Router::new().route("/ws", get(async move |request: Request| ws.upgrade(request)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

@@ -104,6 +104,8 @@
 //! |---|---|
 //! | `test-util` | `testing`: contract suites for sources and sinks, a sink in memory |
 
+#![forbid(unsafe_code)]
+
 mod catch_up;
 mod closing;
 mod connection;

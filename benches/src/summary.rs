@@ -121,6 +121,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::run::Rooms;
 
     #[test]
     fn a_median_is_in_the_middle() {
@@ -138,6 +139,8 @@ mod tests {
             load_cpu: Duration::from_micros(50),
             elapsed: Duration::from_millis(1),
             latency: histogram,
+            idle_bytes: None,
+            peak_bytes: None,
         }
     }
 
@@ -146,7 +149,14 @@ mod tests {
         // A machine that is three times slower from the second repetition on.
         let runs = [(100, 200), (300, 600), (300, 900)];
         let outcome = Outcome {
-            case: Case { clients: 10, payload: 200, burst: 5, bursts: 2 },
+            case: Case {
+                clients: 10,
+                payload: 200,
+                burst: 5,
+                bursts: 2,
+                rooms: Rooms::One,
+                stalled: 0,
+            },
             servers: vec![Kind::Floor, Kind::Fanout],
             runs: runs.map(|(a, b)| vec![measured(a, 1_000), measured(b, 2_000_000)]).into(),
         };

@@ -7,8 +7,8 @@
 use std::io::{self, IoSlice};
 
 use fanout::{
-    Access, Close, Emission, Hub, Identity, Input, Json, ProtocolRef, RoleAccess, Room, Session,
-    Sink,
+    Access, Close, Emission, Gap, Hub, Identity, Input, Json, ProtocolRef, RoleAccess, Room,
+    Session, Sink,
 };
 use tokio::runtime::Runtime;
 
@@ -35,6 +35,8 @@ impl Sink for NullSink {
     fn opened(&mut self, _: &mut Session<'_>) {}
 
     fn heartbeat(&mut self, _: &mut Session<'_>) {}
+
+    fn gap(&mut self, _: &mut Session<'_>, _: &Gap) {}
 
     fn closing(&mut self, _: &mut Session<'_>, _: &Close) {}
 }

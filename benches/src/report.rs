@@ -119,7 +119,14 @@ mod tests {
             load_cpu_us: spread(1.0),
         };
         let summary = Summary {
-            case: Case { clients: 1000, payload: 200, burst: 1, bursts: 5, rooms: Rooms::One, stalled: 0 },
+            case: Case {
+                clients: 1000,
+                payload: 200,
+                burst: 1,
+                bursts: 5,
+                rooms: Rooms::One,
+                stalled: 0,
+            },
             repetitions: 3,
             deliveries: 5000,
             rows: vec![row(Kind::Floor, 1.5, Some(1.0)), row(Kind::Broadcast, 21.0, None)],

@@ -11,7 +11,6 @@
 //! From the first step on it is in no room: there is nothing new for it.
 
 use crate::connection::{Flow, Phase};
-use crate::overflow::Lag;
 use crate::shard::Shard;
 use crate::sink::Close;
 
@@ -26,7 +25,7 @@ impl Shard {
         }
         connection.phase = Phase::Closing { deadline };
         if let Flow::Behind(behind) = &mut connection.flow {
-            behind.lag = Lag::new(0, self.now);
+            behind.forget(self.now);
         }
         crate::metrics::closed(close);
         self.members.leave_all(&mut self.connections, key);
@@ -43,7 +42,7 @@ impl Shard {
             _ => connection.phase = Phase::Finishing { deadline },
         }
         if let Flow::Behind(behind) = &mut connection.flow {
-            behind.lag = Lag::new(0, self.now);
+            behind.forget(self.now);
         }
         self.members.leave_all(&mut self.connections, key);
         if self.connections[key].is_live() && self.connections[key].control.is_none() {

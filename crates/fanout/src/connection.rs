@@ -21,10 +21,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::frame::{Entry, Frame, ProtocolRef};
+use crate::frame::{Entry, ProtocolRef};
 use crate::log::{Place, Seq};
-use crate::members::Memberships;
-use crate::overflow::Lag;
+use crate::members::{Claim, Membership, Memberships, claim};
+use crate::overflow::Lags;
 use crate::role::{Identity, ViewId};
 use crate::sink::{Sink, Token};
 
@@ -93,10 +93,70 @@ pub(crate) struct Behind {
     pub(crate) place: Place,
     /// What the socket did not take of the frame before.
     pub(crate) rest: Bytes,
-    pub(crate) lag: Lag,
-    /// Whether `lag.bytes` may be too high, because a room was left. It is never too
-    /// low: zero means that nothing is pending.
+    /// How much is pending, by the rules of its rooms: what its socket has not begun to
+    /// take, without what another stands for.
+    pub(crate) lags: Lags,
+    /// When its socket last took something.
+    pub(crate) moved: Instant,
+    /// Whether `lags` may be wrong, because a room was left or the view is another.
     pub(crate) inexact: bool,
+    /// Where the round that is under way began, and its horizon; see `conflate.rs`.
+    pub(crate) round: Place,
+    pub(crate) horizon: Seq,
+}
+
+impl Behind {
+    /// Nothing is pending yet from `place` on, but maybe the rest of a frame before.
+    pub(crate) fn new(place: Place, rest: Bytes, now: Instant) -> Self {
+        let (round, horizon) = (place.clone(), place.seq());
+        Self { place, rest, lags: Lags::default(), moved: now, inexact: false, round, horizon }
+    }
+
+    /// Counts an entry that has come, behind all that was counted.
+    pub(crate) fn count(
+        &mut self,
+        memberships: &[Membership],
+        entry: &Entry,
+        seq: Seq,
+        len: usize,
+    ) {
+        let Some(Claim { rule, .. }) = claim(memberships, &entry.rooms, seq) else { return };
+        let Some(keyed) = &entry.keyed else { return self.lags.add(rule, len as u64) };
+        self.lags.add(rule, entry.size() as u64);
+        // What it will stand for once the round that is under way is over.
+        let from = self.horizon.max(self.place.seq());
+        let Some((older, size)) = keyed.older().filter(|(older, _)| *older >= from) else { return };
+        if let Some(Claim { rule, .. }) = claim(memberships, &entry.rooms, older) {
+            self.lags.subtract(rule, size);
+        }
+    }
+
+    /// Whether another stands for an entry, in this round or, beyond its horizon, in the
+    /// next, which goes up to `end`.
+    pub(crate) fn passes_over(&self, entry: &Entry, seq: Seq, end: Seq) -> bool {
+        let horizon = if seq < self.horizon { self.horizon } else { end };
+        let newer = entry.keyed.as_ref().and_then(|keyed| keyed.newer());
+        newer.is_some_and(|newer| newer < horizon)
+    }
+
+    /// Begins a round up to `end`, where none is under way.
+    pub(crate) fn begin_round(&mut self, end: Seq) {
+        if self.place.seq() >= self.horizon {
+            (self.round, self.horizon) = (self.place.clone(), end);
+        }
+    }
+
+    /// Moves on.
+    pub(crate) fn move_to(&mut self, place: Place) {
+        self.place = place;
+        // Where it has reached the horizon there is no round under way.
+        self.begin_round(self.place.seq());
+    }
+
+    /// Nothing of what is pending is to be written any more.
+    pub(crate) fn forget(&mut self, now: Instant) {
+        (self.lags, self.moved, self.inexact) = (Lags::default(), now, false);
+    }
 }
 
 /// Whether it is on its way out.
@@ -123,23 +183,6 @@ pub(crate) struct Control {
 }
 
 impl Connection {
-    /// Whether `entry` is for this connection.
-    pub(crate) fn wants(&self, entry: &Entry, seq: Seq) -> bool {
-        entry
-            .rooms
-            .iter()
-            .any(|room| self.memberships.iter().any(|m| m.room == room.id() && m.since <= seq))
-    }
-
-    /// The connection's frame of `entry`, where it gets one.
-    pub(crate) fn frame_of<'a>(
-        &self,
-        entry: &'a Entry,
-        seq: Seq,
-    ) -> Option<std::borrow::Cow<'a, Frame>> {
-        if self.wants(entry, seq) { entry.frame(&self.protocol, self.view) } else { None }
-    }
-
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.flow, Flow::Live)
     }

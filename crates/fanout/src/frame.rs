@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::conflate::Keyed;
 use crate::json::Json;
 use crate::position::{At, LaneId};
 use crate::role::ViewId;
@@ -45,6 +46,9 @@ pub struct Delivery<'a> {
     pub body: &'a Json,
     /// The position after this frame; `None` on what cannot be resumed.
     pub at: Option<At>,
+    /// How many earlier emissions of the same key this one stands for: those that a
+    /// connection which was behind was spared. Zero in frames that are shared.
+    pub skipped: u64,
 }
 
 /// How emissions look on the wire. A pure function: its frames are shared by every
@@ -79,6 +83,8 @@ pub(crate) struct Entry {
     body: EntryBody,
     /// The lane it is from, and the position after it.
     pub(crate) at: Option<(LaneId, At)>,
+    /// What it is about, where all of its rooms conflate.
+    pub(crate) keyed: Option<Box<Keyed>>,
     /// By protocol, then by view where the body has several.
     frames: Box<[OnceLock<Frame>]>,
 }
@@ -99,12 +105,20 @@ impl EntryBody {
     }
 
     fn len(&self) -> usize {
-        match self {
-            Self::Shared(json) => json.as_bytes().len(),
-            Self::PerView(bodies) => {
-                bodies.iter().flatten().map(|json| json.as_bytes().len()).sum()
-            }
-        }
+        self.lens().sum()
+    }
+
+    fn longest(&self) -> usize {
+        self.lens().max().unwrap_or(0)
+    }
+
+    fn lens(&self) -> impl Iterator<Item = usize> {
+        let (shared, per_view) = match self {
+            Self::Shared(json) => (Some(json), None),
+            Self::PerView(bodies) => (None, Some(bodies)),
+        };
+        let per_view = per_view.into_iter().flatten().flatten();
+        shared.into_iter().chain(per_view).map(|json| json.as_bytes().len())
     }
 }
 
@@ -114,6 +128,7 @@ impl Entry {
         event: Cow<'static, str>,
         body: EntryBody,
         at: Option<(LaneId, At)>,
+        key: Option<Bytes>,
         protocols: usize,
     ) -> Self {
         let views = match &body {
@@ -121,14 +136,35 @@ impl Entry {
             EntryBody::PerView(bodies) => bodies.len(),
         };
         let frames = (0..protocols * views).map(|_| OnceLock::new()).collect();
-        Self { rooms, event, body, at, frames }
+        let keyed = key.map(|key| Box::new(Keyed::new(key)));
+        Self { rooms, event, body, at, keyed, frames }
+    }
+
+    pub(crate) fn event(&self) -> &Cow<'static, str> {
+        &self.event
+    }
+
+    /// The views that get it, a bit each.
+    pub(crate) fn views(&self) -> SmallVec<[u64; 1]> {
+        let EntryBody::PerView(bodies) = &self.body else { return SmallVec::new() };
+        let word = |bodies: &[Option<Json>]| {
+            bodies.iter().enumerate().fold(0, |bits, (n, b)| bits | u64::from(b.is_some()) << n)
+        };
+        bodies.chunks(64).map(word).collect()
+    }
+
+    /// What it counts for where it may be passed over: never nothing, and the same for
+    /// everybody.
+    pub(crate) fn size(&self) -> usize {
+        1 + self.body.longest()
     }
 
     /// What it counts for in the log's limit: with every frame encoded once.
     pub(crate) fn bytes(&self) -> u64 {
         let frames = self.frames.len() * size_of::<OnceLock<Frame>>();
         let encoded = (1 + self.frames.len()) * (self.event.len() + 64);
-        (size_of::<Self>() + frames + encoded + 2 * self.body.len()) as u64
+        let keyed = self.keyed.as_ref().map_or(0, |keyed| keyed.bytes());
+        (size_of::<Self>() + frames + encoded + keyed + 2 * self.body.len()) as u64
     }
 
     /// The frame for a protocol and a view; `None` where the view has no body.
@@ -138,18 +174,34 @@ impl Entry {
             EntryBody::Shared(_) => protocol.id.0 as usize,
             EntryBody::PerView(bodies) => protocol.id.0 as usize * bodies.len() + view.0 as usize,
         };
-        let encode = || {
-            protocol.protocol.frame(&Delivery {
-                event: &self.event,
-                room: if let [room] = &self.rooms[..] { Some(room.name()) } else { None },
-                body,
-                at: self.at.map(|(_, at)| at),
-            })
-        };
+        let encode = || self.encode(protocol, body, 0);
         // A protocol registered after this was appended has no place for its frame.
         Some(match self.frames.get(at) {
             Some(cell) => Cow::Borrowed(cell.get_or_init(encode)),
             None => Cow::Owned(encode()),
+        })
+    }
+
+    /// The frame for one connection, which was spared `skipped` earlier ones.
+    pub(crate) fn frame_for(
+        &self,
+        protocol: &ProtocolRef,
+        view: ViewId,
+        skipped: u64,
+    ) -> Option<Cow<'_, Frame>> {
+        if skipped == 0 {
+            return self.frame(protocol, view);
+        }
+        Some(Cow::Owned(self.encode(protocol, self.body.of(view)?, skipped)))
+    }
+
+    fn encode(&self, protocol: &ProtocolRef, body: &Json, skipped: u64) -> Frame {
+        protocol.protocol.frame(&Delivery {
+            event: &self.event,
+            room: if let [room] = &self.rooms[..] { Some(room.name()) } else { None },
+            body,
+            at: self.at.map(|(_, at)| at),
+            skipped,
         })
     }
 }

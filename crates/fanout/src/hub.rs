@@ -9,8 +9,10 @@ use crate::connection::ConnectionId;
 use crate::error::{ConnectError, PublishError};
 use crate::frame::{Protocol, ProtocolRef};
 use crate::limits::Limits;
+use crate::overflow::Overflow;
 use crate::position::Cursor;
 use crate::role::{Access, Identity};
+use crate::room::RoomPattern;
 use crate::router::Emission;
 use crate::shard::{Command, Newcomer};
 use crate::shard_task;
@@ -36,6 +38,7 @@ struct Handle {
 pub struct HubBuilder {
     access: Access,
     limits: Limits,
+    overflow: Vec<(RoomPattern, Overflow)>,
     shards: usize,
     readiness: Box<dyn FnMut() -> std::io::Result<Box<dyn Readiness>>>,
 }
@@ -44,6 +47,29 @@ impl HubBuilder {
     /// Sets the bounds.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets what happens to a connection that is too far behind in these rooms. The first
+    /// rule that matches counts; rooms without one follow [`Limits::overflow`]. A
+    /// `{subject}` in the pattern matches nothing: `*` stands for any.
+    ///
+    /// ```
+    /// # use fanout::{Access, Hub, Overflow, Policy, RoomPattern};
+    /// # fn hub(access: Access) -> Result<Hub, Box<dyn std::error::Error>> {
+    /// let prices = Overflow::new(Policy::Conflate).with_max_bytes(256 << 10);
+    /// let hub = Hub::builder(access)
+    ///     .overflow(RoomPattern::new("prices:*")?, prices)
+    ///     .overflow(RoomPattern::new("chat:*")?, Overflow::new(Policy::DropOldest))
+    ///     .build()?;
+    /// # Ok(hub)
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// [`build`](Self::build) does, with more than 255 rules.
+    pub fn overflow(mut self, rooms: RoomPattern, overflow: Overflow) -> Self {
+        self.overflow.push((rooms, overflow));
         self
     }
 
@@ -72,7 +98,8 @@ impl HubBuilder {
     /// Outside of a tokio runtime with time enabled.
     pub fn build(mut self) -> std::io::Result<Hub> {
         let now = Instant::now();
-        let shared = Arc::new(Shared::new(self.access, self.limits, self.shards, now));
+        let shared =
+            Arc::new(Shared::new(self.access, self.limits, &self.overflow, self.shards, now));
         let tasks = tokio_util::task::TaskTracker::new();
         let mut shards = Vec::with_capacity(self.shards);
         let mut watches_sockets = true;
@@ -109,6 +136,7 @@ impl Hub {
         HubBuilder {
             access,
             limits: Limits::default(),
+            overflow: Vec::new(),
             shards: std::thread::available_parallelism().map_or(1, usize::from).min(64),
             readiness: Box::new(|| Ok(Box::new(WakersOnly))),
         }

@@ -94,7 +94,7 @@
 //! | `shard`, `shard_task`, `members` | owns connections, alone, and follows the log |
 //! | `rights`, `closing` | which rooms a connection is in; how it ends |
 //! | `walk` | what is new is written to those it is for |
-//! | `connection`, `catch_up`, `overflow` | live or behind; reading on; how far behind is too far |
+//! | `connection`, `catch_up`, `overflow`, `conflate` | live or behind; reading on; how far behind is too far; which emissions stand for which |
 //! | `sink`, `session` | how a connection takes frames, and what it may ask for |
 //! | [`metrics`] | what is counted |
 //!
@@ -108,6 +108,7 @@
 
 mod catch_up;
 mod closing;
+mod conflate;
 mod connection;
 mod error;
 mod event;
@@ -151,7 +152,7 @@ pub use json::{Json, JsonError};
 pub use limits::Limits;
 pub use log::LogStats;
 pub use memory::{MemoryError, MemorySource, MemoryTopic};
-pub use overflow::Overflow;
+pub use overflow::{Overflow, Policy};
 pub use pipeline::{Pipeline, PipelineStop};
 pub use position::{At, Cursor, Lane, LaneToken, Position};
 pub use role::{Access, AccessError, Identity, Rights, Role, RoleAccess, View};
@@ -159,5 +160,5 @@ pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomPattern};
 pub use router::{Body, Emission, RouteError, Router};
 pub use session::{JoinError, OwnRoom, RenewError, Renewed, Session};
 pub use shared::Stats;
-pub use sink::{Close, Input, Readiness, Ready, Sink, Token, WakersOnly};
+pub use sink::{Close, Gap, GapReason, Input, Readiness, Ready, Sink, Token, WakersOnly};
 pub use source::{EventBatch, Source, SourceError, SourceHealth, SourceReporter, SourceStatus};

@@ -26,8 +26,16 @@ pub struct Limits {
     /// Bytes of answers, pongs and heartbeats that may wait for one connection; at a
     /// quarter it is no longer read. 64 KiB.
     pub control_bytes: usize,
-    /// How far behind a connection may fall.
+    /// How far behind a connection may fall in rooms that have no rule of their own; see
+    /// [`HubBuilder::overflow`](crate::HubBuilder::overflow).
     pub overflow: Overflow,
+    /// How long a socket may take nothing at all of what is pending. 30 s.
+    pub write_timeout: Duration,
+    /// When a client that was closed for being slow may come back. 2 s.
+    pub retry_after: Duration,
+    /// Bytes that all connections which catch up may take in one turn of a shard, before
+    /// those that are live get what is new. 256 KiB.
+    pub catch_up_bytes: usize,
     /// Between two heartbeats. 25 s.
     pub heartbeat: Duration,
     /// How long a connection that is being closed may take. 3 s.
@@ -46,6 +54,9 @@ impl Default for Limits {
             rooms_per_connection: 64,
             control_bytes: 64 << 10,
             overflow: Overflow::default(),
+            write_timeout: Duration::from_secs(30),
+            retry_after: Duration::from_secs(2),
+            catch_up_bytes: 256 << 10,
             heartbeat: Duration::from_secs(25),
             close_timeout: Duration::from_secs(3),
         }

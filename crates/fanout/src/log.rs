@@ -20,6 +20,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::conflate::Lines;
 use crate::frame::Entry;
 use crate::position::{Frontier, LaneId};
 use crate::room_table::RoomId;
@@ -111,6 +112,11 @@ impl Place {
         self.seq
     }
 
+    /// Whether the log has moved on without it.
+    pub(crate) fn is_gone(&self) -> bool {
+        upgrade(&self.batch).is_none()
+    }
+
     /// The place before the entry that this one is right after.
     pub(crate) fn back(&self) -> Self {
         Self { batch: self.batch.clone(), seq: self.seq - 1 }
@@ -164,6 +170,7 @@ struct Chain {
     newest: Arc<Batch>,
     bytes: u64,
     frontier: Frontier,
+    lines: Lines,
 }
 
 /// What the log holds.
@@ -196,6 +203,7 @@ impl Log {
             newest: origin,
             bytes: 0,
             frontier: Frontier::default(),
+            lines: Lines::default(),
         };
         Self {
             chain: Mutex::new(chain),
@@ -209,7 +217,7 @@ impl Log {
     /// Appends a batch and evicts what is too much or too old.
     pub(crate) fn append(
         &self,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
         frontier: Vec<(LaneId, u64)>,
         now: Instant,
     ) -> Arc<Batch> {
@@ -223,9 +231,13 @@ impl Log {
         for (lane, next) in &frontier {
             chain.frontier.advance(*lane, *next);
         }
+        let first = chain.newest.end();
+        for (entry, seq) in entries.iter_mut().zip(first..) {
+            chain.lines.enter(entry, seq);
+        }
         let batch = Arc::new(Batch {
             number: chain.newest.number + 1,
-            first: chain.newest.end(),
+            first,
             entries: entries.into(),
             bloom,
             frontier: frontier.into(),
@@ -274,6 +286,9 @@ impl Log {
                 break;
             }
             chain.bytes -= oldest.bytes;
+            for entry in &oldest.entries {
+                chain.lines.leave(entry);
+            }
             evicted.push(std::mem::replace(&mut chain.oldest, next));
         }
         evicted
@@ -332,7 +347,7 @@ impl Log {
 fn entries(numbers: std::ops::Range<u64>, room: Option<&crate::room_table::RoomRef>) -> Vec<Entry> {
     let entry = |n: u64| {
         let body = crate::frame::EntryBody::Shared(crate::json::Json::of(&n).expect("a number"));
-        Entry::new(room.cloned().into_iter().collect(), "n".into(), body, None, 1)
+        Entry::new(room.cloned().into_iter().collect(), "n".into(), body, None, None, 1)
     };
     numbers.map(entry).collect()
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::connection::Connection;
 use crate::log::Seq;
+use crate::overflow::RuleId;
 use crate::room_table::{RoomId, RoomRef};
 
 /// The rooms that a shard has members of.
@@ -43,6 +44,10 @@ pub(crate) struct Membership {
     pub(crate) room: RoomId,
     /// Whether it comes with the identity and cannot be left.
     pub(crate) own: bool,
+    /// Whether something of it was dropped and that was not told yet.
+    pub(crate) gap: bool,
+    /// What happens to who is too far behind in it.
+    pub(crate) rule: RuleId,
     /// Its index in the room's members.
     member: u32,
     /// From which entry on.
@@ -50,6 +55,32 @@ pub(crate) struct Membership {
 }
 
 pub(crate) type Memberships = SmallVec<[Membership; 2]>;
+
+/// That a connection gets an entry, by at least one of its memberships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The strictest rule among them.
+    pub(crate) rule: RuleId,
+    /// Since when the oldest of them holds.
+    pub(crate) since: Seq,
+}
+
+/// Whether who has these memberships gets what stands at `seq` for `rooms`.
+pub(crate) fn claim(memberships: &[Membership], rooms: &[RoomRef], seq: Seq) -> Option<Claim> {
+    let mut claim: Option<Claim> = None;
+    for room in rooms {
+        for membership in memberships {
+            if membership.room == room.id() && membership.since <= seq {
+                let Membership { rule, since, .. } = *membership;
+                claim = Some(claim.map_or(Claim { rule, since }, |other| Claim {
+                    rule: other.rule.min(rule),
+                    since: other.since.min(since),
+                }));
+            }
+        }
+    }
+    claim
+}
 
 impl Members {
     pub(crate) fn new(shard: usize) -> Self {
@@ -91,7 +122,7 @@ impl Members {
         since: Seq,
         own: bool,
     ) {
-        let id = room.id();
+        let (id, rule) = (room.id(), room.rule());
         let index = self.find(id).unwrap_or_else(|| {
             room.want(self.shard, true);
             let index = self.rooms.insert(LocalRoom { room, members: Vec::new(), mark: (0, 0) });
@@ -105,7 +136,7 @@ impl Members {
         let memberships = &mut connections[key].memberships;
         let member = members.len() as u32;
         members.push(Member { connection: key as u32, membership: memberships.len() as u32 });
-        memberships.push(Membership { room: id, own, member, since });
+        memberships.push(Membership { room: id, own, gap: false, rule, member, since });
     }
 
     /// Takes a connection out of the room of its `at`th membership.

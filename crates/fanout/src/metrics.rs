@@ -5,6 +5,8 @@
 //! | `fanout_deliveries_total` | counter | frames taken by sinks |
 //! | `fanout_delivered_bytes_total` | counter | bytes of them |
 //! | `fanout_fell_behind_total` | counter | times a connection went from live to behind |
+//! | `fanout_overflows_total` | counter | times that what a slow connection had pending was dropped |
+//! | `fanout_conflated_total` | counter | emissions that a newer one of their key stood for |
 //! | `fanout_closed_total{reason}` | counter | connections that were closed from here |
 //! | `fanout_connections{shard}` | gauge | connections |
 //! | `fanout_rooms{shard}` | gauge | rooms with members |
@@ -19,15 +21,26 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::sink::Close;
 
+/// Those that only grow, as `Counters::growing` gives them.
+const COUNTERS: [&str; 5] = [
+    "fanout_deliveries_total",
+    "fanout_delivered_bytes_total",
+    "fanout_fell_behind_total",
+    "fanout_overflows_total",
+    "fanout_conflated_total",
+];
+
 /// What a shard counts, without sharing it while it works.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     deliveries: u64,
     bytes: u64,
     pub(crate) fell_behind: u64,
+    pub(crate) overflows: u64,
+    pub(crate) conflated: u64,
     pub(crate) rooms: u64,
     pub(crate) sockets: u64,
-    recorded: (u64, u64, u64),
+    recorded: [u64; COUNTERS.len()],
 }
 
 /// What others may read of it.
@@ -42,6 +55,8 @@ pub(crate) struct Counts {
     pub(crate) deliveries: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) fell_behind: AtomicU64,
+    pub(crate) overflows: AtomicU64,
+    pub(crate) conflated: AtomicU64,
 }
 
 /// Counts a connection that is being closed from here.
@@ -61,15 +76,21 @@ impl Counters {
         counts.deliveries.store(self.deliveries, Ordering::Relaxed);
         counts.bytes.store(self.bytes, Ordering::Relaxed);
         counts.fell_behind.store(self.fell_behind, Ordering::Relaxed);
+        counts.overflows.store(self.overflows, Ordering::Relaxed);
+        counts.conflated.store(self.conflated, Ordering::Relaxed);
+    }
+
+    fn growing(&self) -> [u64; COUNTERS.len()] {
+        [self.deliveries, self.bytes, self.fell_behind, self.overflows, self.conflated]
     }
 
     /// Hands what has come since the last time to the program's recorder.
     pub(crate) fn record(&mut self, shard: usize, connections: usize) {
-        let (deliveries, bytes, fell_behind) = self.recorded;
-        metrics::counter!("fanout_deliveries_total").increment(self.deliveries - deliveries);
-        metrics::counter!("fanout_delivered_bytes_total").increment(self.bytes - bytes);
-        metrics::counter!("fanout_fell_behind_total").increment(self.fell_behind - fell_behind);
-        self.recorded = (self.deliveries, self.bytes, self.fell_behind);
+        let growing = self.growing();
+        for ((name, now), before) in COUNTERS.into_iter().zip(growing).zip(self.recorded) {
+            metrics::counter!(name).increment(now - before);
+        }
+        self.recorded = growing;
         let shard = shard.to_string();
         metrics::gauge!("fanout_connections", "shard" => shard.clone()).set(connections as f64);
         metrics::gauge!("fanout_rooms", "shard" => shard).set(self.rooms as f64);

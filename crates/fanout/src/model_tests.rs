@@ -4,6 +4,8 @@
 //! model keeps what the real thing must never keep, and says what each connection
 //! must have received, in which order, each frame whole.
 
+mod lossy;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +18,7 @@ use crate::json::Json;
 use crate::limits::Limits;
 use crate::overflow::Overflow;
 use crate::role::{Access, Identity, RoleAccess};
-use crate::room::Room;
+use crate::room::{Room, RoomPattern};
 use crate::router::Emission;
 use crate::shard::{Command, Newcomer, Shard, Turn};
 use crate::shared::Shared;
@@ -97,8 +99,15 @@ struct Real {
 
 impl Real {
     fn new(limits: Limits) -> (Self, crate::frame::ProtocolRef) {
+        Self::with(limits, &[])
+    }
+
+    fn with(
+        limits: Limits,
+        overflow: &[(RoomPattern, Overflow)],
+    ) -> (Self, crate::frame::ProtocolRef) {
         let now = Instant::now();
-        let shared = Arc::new(Shared::new(access(), limits, 1, now));
+        let shared = Arc::new(Shared::new(access(), limits, overflow, 1, now));
         let protocol = shared.register(Arc::new(Lines));
         let shard = Shard::new(0, shared.clone(), Box::new(WakersOnly), now);
         (Self { shared, shard, now }, protocol)
@@ -322,7 +331,8 @@ proptest! {
     #[test]
     fn hub_agrees_with_model(ops in vec(any_op(), 1..120)) {
         let mut limits = Limits::default();
-        limits.overflow = Overflow::default().with_max_bytes(u64::MAX).with_stall(Duration::MAX);
+        limits.overflow = Overflow::default().with_max_bytes(u64::MAX);
+        limits.write_timeout = Duration::MAX;
         run(ops, limits, true)?;
     }
 

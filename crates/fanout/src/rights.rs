@@ -20,6 +20,14 @@ impl Shard {
         }
     }
 
+    fn pretend_pending(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        let strictest = connection.memberships.iter().map(|m| m.rule).min();
+        if let (Flow::Behind(behind), Some(rule)) = (&mut connection.flow, strictest) {
+            behind.lags.add(rule, 1);
+        }
+    }
+
     pub(crate) fn renew(&mut self, key: usize, identity: Identity) -> Result<Renewed, RenewError> {
         let connection = &self.connections[key];
         if connection.identity.subject != identity.subject {
@@ -55,13 +63,14 @@ impl Shard {
         if connection.view != rights.view_id {
             connection.view = rights.view_id;
             if let Flow::Behind(behind) = &mut connection.flow {
-                // What is pending has other sizes now. Until it is added up it counts
-                // as something, so that it is not taken for nothing.
-                behind.lag.bytes = behind.lag.bytes.max(1);
+                // What is pending has other sizes now, and may be nothing no more.
                 behind.inexact = true;
             }
-            // Where the log has moved on the next sweep closes it.
-            let _ = self.recount(key);
+            if self.recount(key).is_err() {
+                // The log has moved on. Something must be pending, so that the next sweep
+                // sees to it.
+                self.pretend_pending(key);
+            }
         }
         Ok(renewed)
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use dashmap::DashMap;
 
+use crate::overflow::{RuleId, Rules};
 use crate::room::Room;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -17,11 +18,13 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) struct RoomId(pub(crate) u32);
 
 /// From names to numbers. Cloning gives the same table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct RoomTable(Arc<Table>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    /// What happens to who is too far behind in which room.
+    rules: Rules,
     rooms: DashMap<Room, Arc<Numbered>>,
     numbers: Mutex<Numbers>,
 }
@@ -36,6 +39,7 @@ struct Numbers {
 struct Numbered {
     id: RoomId,
     name: Room,
+    rule: RuleId,
     /// References outside of the table. Not the `Arc`'s count: the last one must be
     /// told from the last but one while others come and go.
     refs: AtomicU32,
@@ -49,6 +53,15 @@ struct Numbered {
 pub(crate) struct RoomRef(Arc<Numbered>);
 
 impl RoomTable {
+    pub(crate) fn new(rules: Rules) -> Self {
+        let (rooms, numbers) = (DashMap::new(), Mutex::default());
+        Self(Arc::new(Table { rules, rooms, numbers }))
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.0.rules
+    }
+
     /// The room of this name; numbers it where it is new.
     pub(crate) fn intern(&self, room: &Room) -> RoomRef {
         // Both arms count the reference under the map's lock: `Drop` removes a room
@@ -66,6 +79,7 @@ impl RoomTable {
             Arc::new(Numbered {
                 id: RoomId(id),
                 name: room.clone(),
+                rule: self.0.rules.of(room),
                 refs: AtomicU32::new(0),
                 wanted: AtomicU64::new(0),
                 table: self.0.clone(),
@@ -88,6 +102,11 @@ impl RoomRef {
 
     pub(crate) fn name(&self) -> &Room {
         &self.0.name
+    }
+
+    /// What happens to who is too far behind here.
+    pub(crate) fn rule(&self) -> RuleId {
+        self.0.rule
     }
 
     /// Sets whether `shard` has members here.
@@ -137,6 +156,7 @@ impl Drop for RoomRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::overflow::Overflow;
 
     fn room(n: usize) -> Room {
         Room::new(format!("room:{n}")).unwrap()
@@ -144,7 +164,7 @@ mod tests {
 
     #[test]
     fn numbers_come_again() {
-        let table = RoomTable::default();
+        let table = RoomTable::new(Rules::new(Overflow::default(), &[]));
         let (a, b) = (table.intern(&room(0)), table.intern(&room(1)));
         assert_eq!((a.id(), b.id()), (RoomId(0), RoomId(1)));
         assert_eq!(table.intern(&room(0)).id(), a.id());
@@ -158,7 +178,7 @@ mod tests {
 
     #[test]
     fn threads_that_come_and_go_leave_nothing_and_share_a_number() {
-        let table = RoomTable::default();
+        let table = RoomTable::new(Rules::new(Overflow::default(), &[]));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

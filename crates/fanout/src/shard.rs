@@ -31,13 +31,13 @@ use crate::shared::Shared;
 use crate::sink::{Close, Input, Readiness, Ready, Sink, Token};
 use crate::walk::Walk;
 
-/// Connections written to, commands, reads, and catch-ups of one turn.
+/// Connections written to, commands, and reads of one turn.
 const WRITES: usize = 256;
 const COMMANDS: usize = 64;
 const READS: usize = 64;
-const CATCH_UPS: usize = 16;
-/// Connections looked at in one step of a sweep.
+/// Connections looked at in one step of a sweep, and entries for their sake.
 const SWEEP: usize = 1024;
+const SWEEP_ENTRIES: usize = 16 * 1024;
 /// Bytes read at once.
 const SCRATCH: usize = 16 * 1024;
 
@@ -193,10 +193,14 @@ impl Shard {
             let Some(key) = self.unread.pop_front() else { break };
             self.read(key as usize);
         }
-        for _ in 0..CATCH_UPS.min(self.catching.len()) {
+        let mut budget = self.shared.limits.catch_up_bytes;
+        for _ in 0..self.catching.len() {
             let Some(key) = self.catching.pop_front() else { break };
             if self.connections.get(key as usize).is_some_and(|c| c.catching) {
-                self.catch_up(key as usize);
+                self.catch_up(key as usize, &mut budget);
+            }
+            if budget == 0 {
+                break;
             }
         }
         self.sweep_some();
@@ -374,10 +378,15 @@ impl Shard {
     fn sweep_some(&mut self) {
         let Some(from) = self.sweep else { return };
         let slots = self.connections.capacity();
-        let to = (from + SWEEP).min(slots);
+        let mut to = (from + SWEEP).min(slots);
+        let mut looked = 0;
         for key in from..to {
             if self.connections.contains(key) {
-                self.sweep_one(key);
+                looked += self.sweep_one(key);
+            }
+            if looked > SWEEP_ENTRIES {
+                to = key + 1;
+                break;
             }
         }
         self.sweep = (to < slots).then_some(to);
@@ -390,7 +399,8 @@ impl Shard {
         }
     }
 
-    fn sweep_one(&mut self, key: usize) {
+    /// Returns how many entries were looked at.
+    fn sweep_one(&mut self, key: usize) -> usize {
         let (now, heartbeat) = (self.tenths(), self.heartbeat_tenths());
         let connection = &mut self.connections[key];
         match connection.phase {
@@ -399,21 +409,21 @@ impl Shard {
                 if deadline <= self.now {
                     self.condemn(key);
                 }
-                return;
+                return 0;
             }
-            Phase::Dead => return,
+            Phase::Dead => return 0,
         }
         if connection.identity.expired(self.wall) {
-            return self.begin_close(key, &Close::TokenExpired);
+            self.begin_close(key, &Close::TokenExpired);
+            return 0;
         }
-        if !connection.is_live() {
-            self.sweep_behind(key);
-        }
+        let looked = self.sweep_behind(key);
         let connection = &mut self.connections[key];
         if connection.phase == Phase::Open && connection.heartbeat_at <= now {
             connection.heartbeat_at = now + heartbeat;
             self.with_sink(key, Sink::heartbeat);
         }
+        looked
     }
 
     fn heartbeat_tenths(&self) -> u32 {

@@ -19,8 +19,10 @@ use crate::lanes::Lanes;
 use crate::limits::Limits;
 use crate::log::{Batch, Keep, Log, LogStats};
 use crate::metrics::Counts;
+use crate::overflow::{Overflow, Policy, Rules};
 use crate::position::{At, LaneId};
 use crate::role::Access;
+use crate::room::RoomPattern;
 use crate::room_table::{RoomRef, RoomTable};
 use crate::router::{Body, Emission};
 use crate::shard_task::ConnectionWaker;
@@ -41,6 +43,11 @@ pub struct Stats {
     pub delivered_bytes: u64,
     /// Times that a connection went from live to behind.
     pub fell_behind: u64,
+    /// Times that the oldest of what a slow connection had pending were dropped.
+    pub overflows: u64,
+    /// Emissions that a slow connection was spared because a newer one of the same key
+    /// stood for them.
+    pub conflated: u64,
     /// Bytes that the slowest shard has not read.
     pub lag_bytes: u64,
     /// What the log holds.
@@ -74,11 +81,17 @@ pub(crate) struct Mailbox {
 }
 
 impl Shared {
-    pub(crate) fn new(access: Access, limits: Limits, shards: usize, now: Instant) -> Self {
+    pub(crate) fn new(
+        access: Access,
+        limits: Limits,
+        overflow: &[(RoomPattern, Overflow)],
+        shards: usize,
+        now: Instant,
+    ) -> Self {
         let keep = Keep { bytes: limits.log_bytes, age: limits.log_age };
         Self {
             log: Log::new(keep, shards, now),
-            rooms: RoomTable::default(),
+            rooms: RoomTable::new(Rules::new(limits.overflow, overflow)),
             lanes: Lanes::default(),
             access,
             limits,
@@ -104,7 +117,7 @@ impl Shared {
         emission: Emission,
         at: Option<(LaneId, At)>,
     ) -> Result<Entry, PublishError> {
-        let Emission { rooms, event, body, key: _ } = emission;
+        let Emission { rooms, event, body, key } = emission;
         let max = self.limits.emission_bytes;
         let fits = |len: usize| {
             let error = || PublishError::TooLarge { event: event.to_string(), len, max };
@@ -139,7 +152,10 @@ impl Shared {
             }
         }
         let protocols = self.protocols.read().expect("no panic under this lock").len();
-        Ok(Entry::new(known, event, body, at, protocols))
+        let rules = self.rooms.rules();
+        let conflated = |room: &RoomRef| rules.policy(room.rule()) == Policy::Conflate;
+        let key = key.filter(|_| known.iter().all(conflated));
+        Ok(Entry::new(known, event, body, at, key, protocols))
     }
 
     /// Whether the slowest shard is so near that more may be appended.
@@ -257,6 +273,8 @@ impl Shared {
             deliveries: sum(|c| c.deliveries.load(Ordering::Relaxed)),
             delivered_bytes: sum(|c| c.bytes.load(Ordering::Relaxed)),
             fell_behind: sum(|c| c.fell_behind.load(Ordering::Relaxed)),
+            overflows: sum(|c| c.overflows.load(Ordering::Relaxed)),
+            conflated: sum(|c| c.conflated.load(Ordering::Relaxed)),
             lag_bytes: self.log.lag_bytes(),
             log: self.log.stats(Instant::now()),
         }

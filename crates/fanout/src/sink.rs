@@ -12,6 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::room::Room;
 use crate::session::Session;
 
 /// What is left to read after [`Sink::try_read`].
@@ -61,6 +62,10 @@ pub trait Sink: Send + 'static {
     /// Called about every heartbeat interval.
     fn heartbeat(&mut self, session: &mut Session<'_>);
 
+    /// Something is missing here, between what was written before and what comes next:
+    /// the client has to be told.
+    fn gap(&mut self, session: &mut Session<'_>, gap: &Gap);
+
     /// The connection is about to be closed: the last chance to send.
     fn closing(&mut self, session: &mut Session<'_>, close: &Close);
 
@@ -68,6 +73,39 @@ pub trait Sink: Send + 'static {
     #[cfg(unix)]
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+}
+
+/// That emissions are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// Why.
+    pub reason: GapReason,
+    /// In which rooms.
+    pub rooms: Vec<Room>,
+}
+
+impl Gap {
+    pub(crate) fn new(reason: GapReason, rooms: Vec<Room>) -> Self {
+        Self { reason, rooms }
+    }
+}
+
+/// Why emissions are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// The connection was too slow, and the room's policy drops.
+    Overflow,
+}
+
+impl GapReason {
+    /// Its name, on the wire and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+        }
     }
 }
 

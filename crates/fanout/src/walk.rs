@@ -26,8 +26,7 @@ use smallvec::SmallVec;
 use crate::connection::{Behind, Connection, Flow, Phase};
 use crate::frame::ProtocolRef;
 use crate::log::{Batch, Place, Seq};
-use crate::members::Members;
-use crate::overflow::Lag;
+use crate::members::{Members, claim};
 use crate::role::ViewId;
 use crate::shard::Shard;
 
@@ -89,6 +88,8 @@ struct Payload {
     view: u8,
     frames: u32,
     bytes: Joined,
+    /// Whether another may come to stand for one of them.
+    keyed: bool,
 }
 
 enum Joined {
@@ -255,9 +256,11 @@ impl Walk {
         }
         let mut spare = self.spare.pop().unwrap_or_default();
         let mut one = None;
-        let mut frames = 0;
+        let (mut frames, mut keyed) = (0, false);
         for item in self.items_of(group) {
-            let Some(frame) = self.entry(item).1.frame(protocol, view) else { continue };
+            let entry = self.entry(item).1;
+            let Some(frame) = entry.frame(protocol, view) else { continue };
+            keyed |= entry.keyed.is_some();
             if let Some(first) = one.take() {
                 let first: Bytes = first;
                 spare.extend_from_slice(&first);
@@ -281,7 +284,7 @@ impl Walk {
             }
         };
         let payloads = &mut self.groups[group as usize].payloads;
-        payloads.push(Payload { protocol: protocol.id.0, view: view.0, frames, bytes });
+        payloads.push(Payload { protocol: protocol.id.0, view: view.0, frames, bytes, keyed });
         payloads.len() - 1
     }
 
@@ -294,20 +297,46 @@ impl Walk {
             let Some(frame) = entry.frame(&connection.protocol, connection.view) else { continue };
             let frame = frame.as_bytes();
             match &mut behind {
-                Some(behind) => behind.lag.bytes += frame.len() as u64,
+                Some(behind) => behind.count(&connection.memberships, entry, seq, frame.len()),
                 None if left >= frame.len() => left -= frame.len(),
                 None => {
                     // Only as far as the write got, not as far as was collected.
-                    let (seq, rest, bytes) = match left {
-                        0 => (seq, Bytes::new(), frame.len() as u64),
-                        begun => (seq + 1, frame.slice(begun..), 0),
+                    let (place, rest) = match left {
+                        0 => (Place::in_batch(batch, seq), Bytes::new()),
+                        begun => (Place::in_batch(batch, seq + 1), frame.slice(begun..)),
                     };
-                    let (place, lag) = (Place::in_batch(batch, seq), Lag::new(bytes, now));
-                    behind = Some(Behind { place, rest, lag, inexact: false });
+                    let behind = behind.insert(Behind::new(place, rest, now));
+                    if left == 0 {
+                        behind.count(&connection.memberships, entry, seq, frame.len());
+                    }
                 }
             }
         }
         behind.expect("less was taken than the frames have")
+    }
+
+    /// Counts what comes for a connection that is behind: it reads it from the log when
+    /// its socket can take it.
+    fn count(&self, group: u32, payload: usize, connection: &mut Connection) {
+        let Connection { flow: Flow::Behind(behind), memberships, protocol, view, .. } = connection
+        else {
+            return;
+        };
+        let payload = &self.groups[group as usize].payloads[payload];
+        if self.audiences.len() == 1 && !payload.keyed {
+            // All are for the same rooms, and nothing stands for anything.
+            let (_, entry, seq) = self.entry(self.audiences[0].first);
+            if let Some(claim) = claim(memberships, &entry.rooms, seq) {
+                behind.lags.add(claim.rule, payload.bytes().len() as u64);
+            }
+            return;
+        }
+        for item in self.items_of(group) {
+            let (_, entry, seq) = self.entry(item);
+            if let Some(frame) = entry.frame(protocol, *view) {
+                behind.count(memberships, entry, seq, frame.as_bytes().len());
+            }
+        }
     }
 
     fn deliver(&mut self, group: u32, connection: &mut Connection, now: Instant) -> Delivered {
@@ -320,9 +349,8 @@ impl Walk {
         if bytes.is_empty() {
             return Delivered::Done { frames: 0, bytes: 0 };
         }
-        if let Flow::Behind(behind) = &mut connection.flow {
-            // Behind: it reads this from the log when its socket can take it.
-            behind.lag.bytes += bytes.len() as u64;
+        if !connection.is_live() {
+            self.count(group, at, connection);
             return Delivered::Done { frames: 0, bytes: 0 };
         }
         let sink = connection.sink.as_mut().expect("a sink is out of its slot only in a session");

@@ -31,6 +31,10 @@ impl Protocol for Native {
         if let Some(at) = &at {
             parts.extend([&b",\"at\":\""[..], at.as_bytes(), b"\""]);
         }
+        let skipped = (delivery.skipped > 0).then(|| delivery.skipped.to_string());
+        if let Some(skipped) = &skipped {
+            parts.extend([&b",\"skipped\":"[..], skipped.as_bytes()]);
+        }
         parts.extend([&b",\"data\":"[..], delivery.body.as_bytes(), b"}"]);
         let mut out = BytesMut::new();
         encode::text(&mut out, &parts);

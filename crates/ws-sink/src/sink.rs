@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use fanout::{Close, Identity, Input, JoinError, RenewError, Room, Session, Sink};
+use fanout::{Close, Gap, Identity, Input, JoinError, RenewError, Room, Session, Sink};
 use futures::future::BoxFuture;
 
 use crate::auth::{AuthError, Authenticator, Credential};
@@ -288,6 +288,10 @@ impl<S: Socket> Sink for WsSink<S> {
             encode::ping(&mut ping, b"").expect("nothing fits");
             session.send(ping.freeze());
         }
+    }
+
+    fn gap(&mut self, session: &mut Session<'_>, gap: &Gap) {
+        session.send(protocol::gap(gap.reason.name(), &gap.rooms));
     }
 
     fn closing(&mut self, session: &mut Session<'_>, close: &Close) {

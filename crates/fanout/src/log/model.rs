@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::overflow::{Overflow, Policy, Rules};
 use crate::room_table::RoomTable;
 
 const BATCHES: u64 = 4;
@@ -85,7 +86,7 @@ fn a_shard_that_joins_sees_the_batch_or_is_woken() {
     explore(|| {
         let now = Instant::now();
         let log = Arc::new(Log::new(Keep { bytes: 1 << 20, age: Duration::MAX }, 1, now));
-        let table = RoomTable::default();
+        let table = RoomTable::new(Rules::new(Overflow::default(), &[]));
         let room = table.intern(&crate::room::Room::new("a").unwrap());
 
         let (writer, wanted) = (log.clone(), room.clone());
@@ -97,5 +98,47 @@ fn a_shard_that_joins_sees_the_batch_or_is_woken() {
         let seen = log.head() > 0;
         let woken = writing.join().unwrap();
         assert!(seen || woken, "an emission that nobody is told of");
+    });
+}
+
+/// Whoever sees the head knows of everything up to there what it stands for.
+#[test]
+fn what_is_seen_knows_what_stands_for_it() {
+    explore(|| {
+        let now = Instant::now();
+        let log = Arc::new(Log::new(Keep { bytes: 0, age: Duration::ZERO }, 1, now));
+        let table = RoomTable::new(Rules::new(Overflow::new(Policy::Conflate), &[]));
+        let room = table.intern(&crate::room::Room::new("a").unwrap());
+        let (start, _) = log.tail();
+        let keyed = move || {
+            let body = crate::frame::EntryBody::Shared(crate::json::Json::of(&1).unwrap());
+            let rooms = std::iter::once(room.clone()).collect();
+            vec![Entry::new(rooms, "n".into(), body, None, Some("key".into()), 1)]
+        };
+        let writer = log.clone();
+        let writing = shuttle::thread::spawn(move || {
+            for _ in 0..3 {
+                writer.append(keyed(), Vec::new(), now);
+            }
+            // Everything that may go goes, while it is being read.
+            writer.evict(now);
+        });
+        let (mut place, mut number) = (start, 0);
+        while number < 3 {
+            let head = log.head();
+            let Some((batch, _)) = place.read().expect("a shard needs it") else {
+                shuttle::thread::yield_now();
+                continue;
+            };
+            let newer = batch.entries[0].keyed.as_ref().unwrap().newer();
+            if head > batch.number {
+                assert_eq!(newer, Some(batch.end()), "nobody would be told of it");
+            }
+            (place, number) = (Place::in_batch(&batch, batch.end()), batch.number);
+            log.has_read(0, &batch);
+        }
+        writing.join().unwrap();
+        log.evict(now);
+        assert_eq!(log.chain.lock().unwrap().lines.len(), 1);
     });
 }

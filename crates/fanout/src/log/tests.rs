@@ -1,4 +1,6 @@
 use super::*;
+use crate::overflow::{Overflow, Policy, Rules};
+use crate::room_table::RoomTable;
 
 const KEEP: Keep = Keep { bytes: 0, age: Duration::from_secs(60) };
 
@@ -63,4 +65,32 @@ fn a_long_chain_is_dropped_without_recursion() {
     let held = start.read().unwrap().unwrap().0;
     drop(log);
     drop(held);
+}
+
+#[test]
+fn what_is_known_of_keys_goes_with_the_log() {
+    let table = RoomTable::new(Rules::new(Overflow::new(Policy::Conflate), &[]));
+    let room = table.intern(&crate::room::Room::new("a").unwrap());
+    let now = Instant::now();
+    let log = Log::new(KEEP, 1, now);
+    let keyed = |key: u8| {
+        let body = crate::frame::EntryBody::Shared(crate::json::Json::of(&1).unwrap());
+        let rooms = std::iter::once(room.clone()).collect();
+        Entry::new(rooms, "n".into(), body, None, Some(vec![key].into()), 1)
+    };
+    let first = log.append(vec![keyed(0), keyed(1), keyed(0)], Vec::new(), now);
+    let second = log.append(vec![keyed(0)], Vec::new(), now);
+    let of = |batch: &Batch, at: usize| {
+        let keyed = batch.entries[at].keyed.as_ref().unwrap();
+        (keyed.newer(), keyed.older().map(|(seq, _)| seq), keyed.older_from(0))
+    };
+    assert_eq!(of(&first, 0), (Some(2), None, 0));
+    assert_eq!(of(&first, 1), (None, None, 0));
+    assert_eq!(of(&second, 0), (None, Some(2), 2));
+    assert_eq!(second.entries[0].keyed.as_ref().unwrap().older_from(1), 1);
+    assert_eq!(log.chain.lock().unwrap().lines.len(), 2);
+    log.stopped(0);
+    log.evict(now);
+    assert_eq!(log.chain.lock().unwrap().lines.len(), 1, "the newest batch stays");
+    assert_eq!(of(&second, 0), (None, None, 0));
 }

@@ -13,9 +13,10 @@ use crate::frame::{Delivery, Frame, Protocol};
 use crate::role::Identity;
 use crate::room::Room;
 use crate::session::Session;
-use crate::sink::{Close, Input, Sink};
+use crate::sink::{Close, Gap, Input, Sink};
 
-/// One line an emission: `event|room|body|at`, and `!` before what is no emission.
+/// One line an emission: `event|room|body|at`, with `|skipped` where one stands for
+/// others, and `!` before what is no emission.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lines;
 
@@ -24,7 +25,11 @@ impl Protocol for Lines {
         let room = delivery.room.map_or("", Room::as_str);
         let at = delivery.at.map(|at| at.to_string()).unwrap_or_default();
         let body = delivery.body.as_str();
-        Bytes::from(format!("{}|{room}|{body}|{at}\n", delivery.event)).into()
+        let skipped = match delivery.skipped {
+            0 => String::new(),
+            skipped => format!("|{skipped}"),
+        };
+        Bytes::from(format!("{}|{room}|{body}|{at}{skipped}\n", delivery.event)).into()
     }
 }
 
@@ -251,6 +256,11 @@ impl Sink for MemorySink {
 
     fn heartbeat(&mut self, session: &mut Session<'_>) {
         session.send(Bytes::from_static(b"!heartbeat\n"));
+    }
+
+    fn gap(&mut self, session: &mut Session<'_>, gap: &Gap) {
+        let rooms: Vec<_> = gap.rooms.iter().map(Room::as_str).collect();
+        session.send(Bytes::from(format!("!gap {} {}\n", gap.reason.name(), rooms.join(","))));
     }
 
     fn closing(&mut self, session: &mut Session<'_>, close: &Close) {

@@ -26,9 +26,10 @@ const NOBODY: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct LocalRoom {
     room: RoomRef,
-    members: Vec<Member>,
-    /// Which audience of which walk it stands for; see `walk.rs`.
-    pub(crate) mark: (u64, u32),
+    /// One or two lie in here: most rooms have no more.
+    members: SmallVec<[Member; 2]>,
+    /// Which audience it was in the last walk that met it; see `walk.rs`.
+    pub(crate) audience: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +126,8 @@ impl Members {
         let (id, rule) = (room.id(), room.rule());
         let index = self.find(id).unwrap_or_else(|| {
             room.want(self.shard, true);
-            let index = self.rooms.insert(LocalRoom { room, members: Vec::new(), mark: (0, 0) });
+            let index =
+                self.rooms.insert(LocalRoom { room, members: SmallVec::new(), audience: 0 });
             if self.index.len() <= id.0 as usize {
                 self.index.resize(id.0 as usize + 1, NOBODY);
             }
@@ -160,7 +162,7 @@ impl Members {
             self.index[left.room.0 as usize] = NOBODY;
         } else if members.capacity() > 64 && members.len() < members.capacity() / 4 {
             // What a crowd has taken is given back when it has gone.
-            members.shrink_to(members.len() * 2);
+            members.shrink_to_fit();
         }
     }
 

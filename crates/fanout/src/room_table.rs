@@ -4,10 +4,12 @@
 //! last reference gives the number back, so that a node which has seen a billion
 //! rooms remembers those of now.
 
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 
 use crate::overflow::{RuleId, Rules};
 use crate::room::Room;
@@ -25,7 +27,7 @@ pub(crate) struct RoomTable(Arc<Table>);
 struct Table {
     /// What happens to who is too far behind in which room.
     rules: Rules,
-    rooms: DashMap<Room, Arc<Numbered>>,
+    rooms: DashMap<ByName, ()>,
     numbers: Mutex<Numbers>,
 }
 
@@ -48,6 +50,51 @@ struct Numbered {
     table: Arc<Table>,
 }
 
+/// Found by its name, which is kept once.
+#[derive(Debug)]
+struct ByName(Arc<Numbered>);
+
+impl ByName {
+    fn refer(&self) -> RoomRef {
+        self.0.refs.fetch_add(1, Ordering::Relaxed);
+        RoomRef(self.0.clone())
+    }
+}
+
+impl Table {
+    fn take_number(&self) -> RoomId {
+        let mut numbers = self.numbers.lock().expect("no panic under this lock");
+        RoomId(numbers.free.pop().unwrap_or_else(|| {
+            numbers.next += 1;
+            numbers.next - 1
+        }))
+    }
+
+    fn give_number(&self, id: RoomId) {
+        self.numbers.lock().expect("no panic under this lock").free.push(id.0);
+    }
+}
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        self.0.name.as_str()
+    }
+}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.as_str().hash(state);
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
 /// A room that has a number for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct RoomRef(Arc<Numbered>);
@@ -64,29 +111,32 @@ impl RoomTable {
 
     /// The room of this name; numbers it where it is new.
     pub(crate) fn intern(&self, room: &Room) -> RoomRef {
-        // Both arms count the reference under the map's lock: `Drop` removes a room
+        // Every arm counts the reference under the map's lock: `Drop` removes a room
         // under the same lock only when it finds the count at zero.
-        if let Some(known) = self.0.rooms.get(room) {
-            known.refs.fetch_add(1, Ordering::Relaxed);
-            return RoomRef(known.clone());
+        if let Some(known) = self.0.rooms.get(room.as_str()) {
+            return known.key().refer();
         }
-        let entry = self.0.rooms.entry(room.clone()).or_insert_with(|| {
-            let mut numbers = self.0.numbers.lock().expect("no panic under this lock");
-            let id = numbers.free.pop().unwrap_or_else(|| {
-                numbers.next += 1;
-                numbers.next - 1
-            });
-            Arc::new(Numbered {
-                id: RoomId(id),
-                name: room.clone(),
-                rule: self.0.rules.of(room),
-                refs: AtomicU32::new(0),
-                wanted: AtomicU64::new(0),
-                table: self.0.clone(),
-            })
-        });
-        entry.refs.fetch_add(1, Ordering::Relaxed);
-        RoomRef(entry.clone())
+        let id = self.0.take_number();
+        let rule = self.0.rules.of(room);
+        let new = ByName(Arc::new(Numbered {
+            id,
+            name: room.clone(),
+            rule,
+            refs: AtomicU32::new(0),
+            wanted: AtomicU64::new(0),
+            table: self.0.clone(),
+        }));
+        let known = match self.0.rooms.entry(new) {
+            Entry::Vacant(vacant) => {
+                let room = vacant.key().refer();
+                vacant.insert(());
+                return room;
+            }
+            Entry::Occupied(occupied) => occupied.key().refer(),
+        };
+        // Somebody else was first.
+        self.0.give_number(id);
+        known
     }
 
     /// How many rooms have a number.
@@ -144,11 +194,11 @@ impl Drop for RoomRef {
         let table = &self.0.table;
         // Somebody may have interned the name again since, or have dropped it as well
         // and be here too: only who finds this very room with no reference removes it.
-        let gone = table.rooms.remove_if(&self.0.name, |_, room| {
-            Arc::ptr_eq(room, &self.0) && room.refs.load(Ordering::Acquire) == 0
+        let gone = table.rooms.remove_if(self.0.name.as_str(), |room, ()| {
+            Arc::ptr_eq(&room.0, &self.0) && self.0.refs.load(Ordering::Acquire) == 0
         });
-        if let Some((_, room)) = gone {
-            table.numbers.lock().expect("no panic under this lock").free.push(room.id.0);
+        if gone.is_some() {
+            table.give_number(self.0.id);
         }
     }
 }

@@ -40,7 +40,7 @@ const NONE: u32 = u32::MAX;
 /// What is being delivered.
 #[derive(Default)]
 pub(crate) struct Walk {
-    /// Tells this walk's marks on rooms and connections from those of walks before.
+    /// Tells this walk's marks on connections from those of walks before.
     epoch: u64,
     batches: Vec<Arc<Batch>>,
     items: Vec<Item>,
@@ -145,12 +145,13 @@ impl Walk {
         let rooms = &batch.entries[entry].rooms;
         let audience = if let [room] = &rooms[..] {
             let Some(room) = members.find(room.id()) else { return };
-            let mark = members.room_mut(room).mark;
-            if mark.0 == self.epoch {
-                mark.1
-            } else {
-                members.room_mut(room).mark = (self.epoch, self.audiences.len() as u32);
+            // What a room remembers of a walk before is some other's audience, or none.
+            let known = &mut members.room_mut(room).audience;
+            if self.audiences.get(*known as usize).is_none_or(|a| a.rooms[..] != [room]) {
+                *known = self.audiences.len() as u32;
                 self.audience(SmallVec::from_elem(room, 1))
+            } else {
+                *known
             }
         } else {
             let here: SmallVec<[u32; 1]> =

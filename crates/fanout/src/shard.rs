@@ -31,8 +31,11 @@ use crate::shared::Shared;
 use crate::sink::{Close, Input, Readiness, Ready, Sink, Token};
 use crate::walk::Walk;
 
-/// Connections written to, commands, and reads of one turn.
-const WRITES: usize = 256;
+/// How long a turn should be: other tasks of the runtime wait for its end.
+const TURN: Duration = Duration::from_millis(1);
+/// Connections written to in one turn: as many as that takes, within these bounds.
+const WRITES: std::ops::RangeInclusive<usize> = 16..=1024;
+/// Commands and reads of one turn.
 const COMMANDS: usize = 64;
 const READS: usize = 64;
 /// Connections looked at in one step of a sweep, and entries for their sake.
@@ -91,6 +94,8 @@ pub(crate) struct Shard {
     scratch: Vec<u8>,
     generation: u32,
     drain: Option<Instant>,
+    /// Connections written to in one turn.
+    writes: usize,
 }
 
 /// Whether a shard has something to do.
@@ -134,6 +139,7 @@ impl Shard {
             scratch: vec![0; SCRATCH],
             generation: 0,
             drain: None,
+            writes: 256,
         }
     }
 
@@ -180,7 +186,7 @@ impl Shard {
     /// Does a bounded amount of what there is to do.
     pub(crate) fn turn(&mut self, now: Instant, wall: SystemTime) -> Turn {
         (self.now, self.wall) = (now, wall);
-        self.walk_on(WRITES);
+        self.walk_on(self.writes);
         if self.walk.under_way() {
             return Turn::More;
         }
@@ -210,6 +216,20 @@ impl Shard {
             return Turn::Finished;
         }
         if self.has_work() { Turn::More } else { Turn::Idle }
+    }
+
+    /// Learns how long the last turn took: what a write costs depends on the kernel, on
+    /// its size and on who else wants the processor.
+    pub(crate) fn took(&mut self, time: Duration) {
+        // Otherwise it was not the writes that made it long or short.
+        if !self.walk.under_way() {
+            return;
+        }
+        if time > TURN {
+            self.writes = (self.writes / 2).max(*WRITES.start());
+        } else if time < TURN / 2 {
+            self.writes = (self.writes * 2).min(*WRITES.end());
+        }
     }
 
     fn act(&mut self, command: Command) {

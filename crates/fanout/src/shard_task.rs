@@ -43,9 +43,13 @@ pub(crate) async fn run(
             if shard.has_work() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        match shard.turn(Instant::now(), SystemTime::now()) {
-            // Other tasks of the runtime come first: a turn is about a millisecond.
-            Turn::More => tokio::task::yield_now().await,
+        let began = Instant::now();
+        match shard.turn(began, SystemTime::now()) {
+            Turn::More => {
+                shard.took(began.elapsed());
+                // Other tasks of the runtime come first.
+                tokio::task::yield_now().await;
+            }
             Turn::Idle => {}
             Turn::Finished => return,
         }

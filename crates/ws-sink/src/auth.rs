@@ -13,6 +13,8 @@ use std::sync::Arc;
 use fanout::{Close, Identity};
 use futures::future::BoxFuture;
 
+use crate::handshake::Query;
+
 pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
 pub use hs256::{Hs256, MAX_ROLES, MAX_SUBJECT_BYTES, SecretError, SignError};
 
@@ -30,6 +32,16 @@ pub trait Authenticator: Send + Sync + 'static {
         &'a self,
         credential: Credential<'a>,
     ) -> BoxFuture<'a, Result<Identity, AuthError>>;
+
+    /// Who somebody is that presents no credential, for what needs no login. `None`, the
+    /// default: a first frame has to bring one.
+    ///
+    /// The query is what the client claims: it may choose between identities that
+    /// anybody may have, and proves nothing. Whoever is let in so stays who he is: a
+    /// later `auth` on the same connection must be of the same subject.
+    fn anonymous(&self, _query: &Query) -> Option<Identity> {
+        None
+    }
 }
 
 impl<T: Authenticator + ?Sized> Authenticator for Arc<T> {
@@ -38,6 +50,10 @@ impl<T: Authenticator + ?Sized> Authenticator for Arc<T> {
         credential: Credential<'a>,
     ) -> BoxFuture<'a, Result<Identity, AuthError>> {
         (**self).authenticate(credential)
+    }
+
+    fn anonymous(&self, query: &Query) -> Option<Identity> {
+        (**self).anonymous(query)
     }
 }
 

@@ -27,6 +27,7 @@
 //! | [`auth`] | from what a client presents to an identity |
 //! | [`codec`] | frames to messages and back, with nothing held while idle |
 //! | `protocol` | what the messages say: `fanout.v1` |
+//! | `events` | what they say that is the application's own: [`ClientEvents`] |
 //! | `sink` | one WebSocket as a sink of the hub |
 //! | `socket`, `readiness` | what it is written to, and what a shard waits on |
 //! | [`close`] | why a connection ends, and whether to come back |
@@ -34,6 +35,7 @@
 pub mod auth;
 pub mod close;
 pub mod codec;
+mod events;
 pub mod handshake;
 mod protocol;
 #[cfg(unix)]
@@ -42,6 +44,7 @@ mod sink;
 mod socket;
 mod upgrade;
 
+pub use events::{ClientEvent, ClientEvents, Refused, Sender};
 pub use protocol::{MAX_ID_BYTES, Native};
 #[cfg(unix)]
 pub use readiness::Sockets;

@@ -6,11 +6,12 @@
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use fanout::{Cursor, Delivery, Frame, Identity, Protocol, Room};
+use fanout::{Cursor, Delivery, Frame, Identity, Json, Protocol, Room};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::codec::encode;
+use crate::events::ClientEvent;
 
 /// Most bytes of a request's `id`: it comes back in the answer.
 pub const MAX_ID_BYTES: usize = 256;
@@ -42,9 +43,17 @@ impl Protocol for Native {
     }
 }
 
-/// What a client asks for.
+/// What a client says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
+    Own(Own),
+    /// The application's, where it takes any.
+    Event(Result<ClientEvent, BadRoom>),
+}
+
+/// What a client asks for in the protocol's own words.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Own {
     Subscribe(Result<Room, BadRoom>),
     Unsubscribe(Result<Room, BadRoom>),
     Auth(Option<Auth>),
@@ -88,6 +97,8 @@ pub(crate) fn request(text: &str) -> Result<(Request, Id), BadFrame> {
         #[serde(borrow)]
         id: Option<&'a RawValue>,
         #[serde(borrow)]
+        room: Option<&'a RawValue>,
+        #[serde(borrow)]
         data: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
@@ -100,8 +111,9 @@ pub(crate) fn request(text: &str) -> Result<(Request, Id), BadFrame> {
     if !text.trim_start().starts_with('{') {
         return Err(bad("a frame is a JSON object"));
     }
-    let envelope: Envelope<'_> = serde_json::from_str(text)
-        .map_err(|_| bad("a frame is a JSON object with `event`, `data` and `id`, each once"))?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| {
+        bad("a frame is a JSON object with `event`, `room`, `data` and `id`, each once")
+    })?;
     let id = match envelope.id {
         // `null` is as good as none: there is nothing to tell the answer by.
         None => None,
@@ -120,14 +132,31 @@ pub(crate) fn request(text: &str) -> Result<(Request, Id), BadFrame> {
         Ok(InRoom { room }) => Room::new(room).map_err(|error| BadRoom(error.to_string())),
         Err(_) => Err(BadRoom("`data.room` is missing or not a string".to_owned())),
     };
+    let event_room = || match envelope.room.map(|room| serde_json::from_str(room.get())) {
+        None | Some(Ok(None)) => Ok(None),
+        Some(Ok(Some(room))) => {
+            let room: String = room;
+            Room::new(room).map(Some).map_err(|error| BadRoom(error.to_string()))
+        }
+        Some(Err(_)) => Err(BadRoom("`room` is not a string".to_owned())),
+    };
     let request = match event.as_deref() {
-        Some("subscribe") => Request::Subscribe(room()),
-        Some("unsubscribe") => Request::Unsubscribe(room()),
-        Some("auth") => Request::Auth(serde_json::from_str(data).ok()),
-        Some(_) => return Err(BadFrame { id, message: "unknown event" }),
+        Some("subscribe") => Request::Own(Own::Subscribe(room())),
+        Some("unsubscribe") => Request::Own(Own::Unsubscribe(room())),
+        Some("auth") => Request::Own(Own::Auth(serde_json::from_str(data).ok())),
+        Some(name) => Request::Event(event_room().map(|room| ClientEvent {
+            event: name.to_owned(),
+            room,
+            // As it was written: it was checked to be one value when the frame was read.
+            data: envelope.data.and_then(|data| Json::of(data).ok()).unwrap_or_else(null),
+        })),
         None => return Err(BadFrame { id, message: "`event` is missing or not a string" }),
     };
     Ok((request, id))
+}
+
+fn null() -> Json {
+    Json::of(&()).expect("null has a JSON form")
 }
 
 /// One frame from the server that is no emission.
@@ -144,6 +173,11 @@ fn answer<T: Serialize>(event: &str, id: Option<&RawValue>, data: T) -> Bytes {
     let mut out = BytesMut::new();
     encode::text(&mut out, &[&json]);
     out.freeze()
+}
+
+/// That an application's event was taken.
+pub(crate) fn accepted(id: &RawValue) -> Bytes {
+    answer("accepted", Some(id), serde_json::Map::new())
 }
 
 /// `data` of `welcome`.
@@ -207,6 +241,7 @@ pub(crate) enum ErrorCode {
     BadRoom,
     Forbidden,
     TooManyRooms,
+    RateLimited,
     BadToken,
 }
 
@@ -217,6 +252,7 @@ impl ErrorCode {
             Self::BadRoom => "bad_room",
             Self::Forbidden => "forbidden",
             Self::TooManyRooms => "too_many_rooms",
+            Self::RateLimited => "rate_limited",
             Self::BadToken => "bad_token",
         }
     }
@@ -268,11 +304,12 @@ mod tests {
     fn requests_are_read() {
         let (subscribe, id) =
             request(r#" {"event":"subscribe","id":7,"data":{"room":"a:b","x":1},"y":[]}"#).unwrap();
-        assert_eq!(subscribe, Request::Subscribe(Room::new("a:b").map_err(|_| unreachable!())));
+        let room = Room::new("a:b").map_err(|_| unreachable!());
+        assert_eq!(subscribe, Request::Own(Own::Subscribe(room)));
         assert_eq!(id_of(&id), Some("7"));
         let (auth, id) = request(r#"{"event":"auth","id":"x","data":{"token":"t"}}"#).unwrap();
         let expected = Auth { token: "t".to_owned(), cursor: None, rooms: Vec::new() };
-        assert_eq!((auth, id_of(&id)), (Request::Auth(Some(expected)), Some("\"x\"")));
+        assert_eq!((auth, id_of(&id)), (Request::Own(Own::Auth(Some(expected))), Some("\"x\"")));
     }
 
     #[test]
@@ -283,8 +320,8 @@ mod tests {
         for text in [r#"["subscribe",7,{"room":"a"}]"#, r#"{"event":"auth","id":{}}"#] {
             assert!(request(text).is_err(), "{text}");
         }
-        let unknown = request(r#"{"event":"publish","id":-1.5e3}"#).unwrap_err();
-        assert_eq!((id_of(&unknown.id), unknown.message), (Some("-1.5e3"), "unknown event"));
+        let unnamed = request(r#"{"event":7,"id":-1.5e3}"#).unwrap_err();
+        assert_eq!(id_of(&unnamed.id), Some("-1.5e3"));
         let long = format!(r#"{{"event":"auth","id":"{}"}}"#, "x".repeat(300));
         assert!(request(&long).is_err());
     }
@@ -294,7 +331,23 @@ mod tests {
         for data in ["{}", "null", "[]", r#"{"room":7}"#, r#"{"room":""}"#, r#"{"room":"a b"}"#] {
             let text = format!(r#"{{"event":"subscribe","data":{data}}}"#);
             let (request, _) = request(&text).unwrap();
-            assert!(matches!(request, Request::Subscribe(Err(_))), "{text}");
+            assert!(matches!(request, Request::Own(Own::Subscribe(Err(_)))), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_protocols_is_the_applications() {
+        let event = |text: &str| match request(text).unwrap().0 {
+            Request::Event(event) => event,
+            own @ Request::Own(_) => panic!("{own:?}"),
+        };
+        let said = event(r#"{"event":"say","data":{"a": [1]},"room":"a:b"}"#).unwrap();
+        assert_eq!((&*said.event, said.data.as_str()), ("say", r#"{"a": [1]}"#));
+        assert_eq!(said.room, Room::new("a:b").ok());
+        let bare = event(r#"{"event":"say","room":null}"#).unwrap();
+        assert_eq!((bare.room, bare.data.as_str()), (None, "null"));
+        for room in ["7", "\"\"", "\"a b\"", "[\"a\"]"] {
+            assert!(event(&format!(r#"{{"event":"say","room":{room}}}"#)).is_err(), "{room}");
         }
     }
 

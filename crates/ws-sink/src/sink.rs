@@ -14,7 +14,8 @@ use futures::future::BoxFuture;
 use crate::auth::{AuthError, Authenticator, Credential};
 use crate::close::Row;
 use crate::codec::{Decoder, Limits, Message, encode};
-use crate::protocol::{self, BadFrame, ErrorCode, Id, Request, Welcome};
+use crate::events::{ClientEvent, ClientEvents, Handed, Heard, Refused, Sender};
+use crate::protocol::{self, BadFrame, BadRoom, ErrorCode, Id, Own, Request, Welcome};
 use crate::socket::Socket;
 
 /// Frames that are none, in a row, before the connection is closed.
@@ -33,6 +34,7 @@ pub(crate) struct Opening {
 pub(crate) struct Shared {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) limits: Limits,
+    pub(crate) events: Option<Box<dyn ClientEvents>>,
 }
 
 /// One WebSocket. While it is idle it holds no buffer.
@@ -43,7 +45,15 @@ pub(crate) struct WsSink<S> {
     opening: Option<Box<Opening>>,
     /// A new token that is being checked; nothing is read meanwhile.
     renewal: Option<Box<Renewal>>,
+    /// Events that the application is taking; nothing is read meanwhile.
+    handed: Option<Box<Handed>>,
+    /// The peer's goodbye, with its code, that waits for them.
+    goodbye: Option<Goodbye>,
     bad_frames: u8,
+}
+
+struct Goodbye {
+    code: Option<u16>,
 }
 
 struct Renewal {
@@ -54,16 +64,35 @@ struct Renewal {
 impl<S: Socket> WsSink<S> {
     pub(crate) fn new(socket: S, decoder: Decoder, shared: Arc<Shared>, opening: Opening) -> Self {
         let opening = Some(Box::new(opening));
-        Self { socket, decoder, shared, opening, renewal: None, bad_frames: 0 }
+        Self {
+            socket,
+            decoder,
+            shared,
+            opening,
+            renewal: None,
+            handed: None,
+            goodbye: None,
+            bad_frames: 0,
+        }
     }
 
-    /// Takes the messages in what was read, until one asks for time.
+    /// Takes the messages in what was read, until one asks for time, and hands the
+    /// application's events over together.
     fn take(&mut self, session: &mut Session<'_>, input: &mut [u8]) {
-        let Self { decoder, shared, renewal, bad_frames, .. } = self;
+        let mut heard = Heard::default();
+        self.take_messages(session, input, &mut heard);
+        if let Some(events) = &self.shared.events {
+            let from = Sender { connection: session.connection(), identity: session.identity() };
+            self.handed = heard.hand(&**events, from);
+        }
+    }
+
+    fn take_messages(&mut self, session: &mut Session<'_>, input: &mut [u8], heard: &mut Heard) {
+        let Self { decoder, shared, renewal, goodbye, bad_frames, .. } = self;
         let mut messages = decoder.feed(input, &shared.limits);
         loop {
             // What is left stays in the decoder.
-            if renewal.is_some() || session.congested() {
+            if renewal.is_some() || heard.is_full() || session.congested() {
                 return;
             }
             let message = match messages.next_message() {
@@ -77,7 +106,7 @@ impl<S: Socket> WsSink<S> {
                 {
                     ControlFlow::Continue(())
                 }
-                Message::Text(text) => on_text(text, session, shared, renewal, bad_frames),
+                Message::Text(text) => on_text(text, session, shared, renewal, bad_frames, heard),
                 Message::Ping(payload) => {
                     let mut pong = BytesMut::new();
                     encode::pong(&mut pong, payload).expect("a ping's payload fits a pong");
@@ -85,7 +114,8 @@ impl<S: Socket> WsSink<S> {
                     ControlFlow::Continue(())
                 }
                 Message::Close(why) => {
-                    on_close(why.map(|(code, _)| code), session);
+                    // Answered once what came before it is taken.
+                    *goodbye = Some(Goodbye { code: why.map(|(code, _)| code) });
                     ControlFlow::Break(())
                 }
                 // The native protocol has no binary messages: the decoder refuses them.
@@ -95,6 +125,29 @@ impl<S: Socket> WsSink<S> {
                 return;
             }
         }
+    }
+
+    /// Goes on with what asked for time; false while any of it is still being done.
+    fn go_on(&mut self, session: &mut Session<'_>) -> bool {
+        if !(self.hand_on(session) && self.renew(session)) {
+            return false;
+        }
+        if let Some(Goodbye { code }) = self.goodbye.take() {
+            on_close(code, session);
+        }
+        true
+    }
+
+    /// Goes on with events that were handed over; false while they are being taken.
+    fn hand_on(&mut self, session: &mut Session<'_>) -> bool {
+        let Some(handed) = &mut self.handed else { return true };
+        let Poll::Ready(taken) = handed.poll(&session.waker()) else { return false };
+        self.handed = None;
+        match taken {
+            Ok(ids) => ids.iter().for_each(|id| session.send(protocol::accepted(id))),
+            Err(close) => session.close(close),
+        }
+        true
     }
 
     /// Goes on with a new token; false while it is still being checked.
@@ -146,34 +199,84 @@ fn on_text(
     shared: &Shared,
     renewal: &mut Option<Box<Renewal>>,
     bad_frames: &mut u8,
+    heard: &mut Heard,
 ) -> ControlFlow<()> {
-    let (request, id) = match protocol::request(text) {
-        Ok(request) => request,
-        Err(BadFrame { id, message }) => {
-            metrics::counter!("fanout_ws_bad_frames_total").increment(1);
-            session.send(protocol::error(id.as_deref(), ErrorCode::BadFrame, message, None));
-            *bad_frames += 1;
-            if *bad_frames < BAD_FRAMES {
-                return ControlFlow::Continue(());
-            }
-            session.close(Close::Protocol);
-            return ControlFlow::Break(());
+    let taken = protocol::request(text).and_then(|(request, id)| match request {
+        Request::Event(event) => on_event(event, id, session, shared, heard),
+        Request::Own(request) => {
+            on_request(request, id, session, shared, renewal);
+            Ok(())
+        }
+    });
+    let Err(BadFrame { id, message }) = taken else {
+        *bad_frames = 0;
+        return ControlFlow::Continue(());
+    };
+    metrics::counter!("fanout_ws_bad_frames_total").increment(1);
+    session.send(protocol::error(id.as_deref(), ErrorCode::BadFrame, message, None));
+    *bad_frames += 1;
+    if *bad_frames < BAD_FRAMES {
+        return ControlFlow::Continue(());
+    }
+    session.close(Close::Protocol);
+    ControlFlow::Break(())
+}
+
+/// An event of the application's, to be handed over with the others.
+fn on_event(
+    event: Result<ClientEvent, BadRoom>,
+    id: Id,
+    session: &mut Session<'_>,
+    shared: &Shared,
+    heard: &mut Heard,
+) -> Result<(), BadFrame> {
+    let Some(events) = &shared.events else {
+        return Err(BadFrame { id, message: "unknown event" });
+    };
+    let event = match event {
+        Ok(event) => event,
+        Err(bad) => {
+            session.send(protocol::error(id.as_deref(), ErrorCode::BadRoom, &bad.0, None));
+            return Ok(());
         }
     };
-    *bad_frames = 0;
+    let from = Sender { connection: session.connection(), identity: session.identity() };
+    let (code, message) = match events.check(from, &event) {
+        Ok(()) => {
+            heard.events.push(event);
+            heard.ids.extend(id);
+            return Ok(());
+        }
+        Err(Refused::Unknown) => return Err(BadFrame { id, message: "unknown event" }),
+        Err(Refused::Malformed(message)) => return Err(BadFrame { id, message }),
+        Err(Refused::BadRoom(message)) => (ErrorCode::BadRoom, message.to_owned()),
+        Err(refused @ Refused::Forbidden) => (ErrorCode::Forbidden, refused.to_string()),
+        Err(refused @ Refused::RateLimited) => (ErrorCode::RateLimited, refused.to_string()),
+    };
+    session.send(protocol::error(id.as_deref(), code, &message, event.room.as_ref()));
+    Ok(())
+}
+
+fn on_request(
+    request: Own,
+    id: Id,
+    session: &mut Session<'_>,
+    shared: &Shared,
+    renewal: &mut Option<Box<Renewal>>,
+) {
     let answer_id = id.as_deref();
     match request {
-        Request::Subscribe(Err(bad)) | Request::Unsubscribe(Err(bad)) => {
+        Own::Subscribe(Err(bad)) | Own::Unsubscribe(Err(bad)) => {
             session.send(protocol::error(answer_id, ErrorCode::BadRoom, &bad.0, None));
         }
-        Request::Subscribe(Ok(room)) => {
+        Own::Subscribe(Ok(room)) => {
             let answer = match session.join(&room) {
                 Ok(_) => protocol::in_room("subscribed", answer_id, &room),
                 Err(error) => refused(answer_id, error, &room),
             };
             session.send(answer);
         }
-        Request::Unsubscribe(Ok(room)) => {
+        Own::Unsubscribe(Ok(room)) => {
             let answer = match session.leave(&room) {
                 Ok(_) => protocol::in_room("unsubscribed", answer_id, &room),
                 Err(error) => {
@@ -182,11 +285,11 @@ fn on_text(
             };
             session.send(answer);
         }
-        Request::Auth(None) => {
+        Own::Auth(None) => {
             let message = "`data.token` is missing or not a string";
             session.send(protocol::error(answer_id, ErrorCode::BadToken, message, None));
         }
-        Request::Auth(Some(auth)) => {
+        Own::Auth(Some(auth)) => {
             let authenticator = shared.authenticator.clone();
             let identity = Box::pin(async move {
                 let credential = Credential::Bearer(&auth.token).checked()?;
@@ -195,7 +298,6 @@ fn on_text(
             *renewal = Some(Box::new(Renewal { id, identity }));
         }
     }
-    ControlFlow::Continue(())
 }
 
 fn refused(
@@ -229,7 +331,7 @@ impl<S: Socket> Sink for WsSink<S> {
     }
 
     fn try_read(&mut self, session: &mut Session<'_>, scratch: &mut [u8]) -> io::Result<Input> {
-        if !self.renew(session) {
+        if !self.go_on(session) {
             return Ok(Input::Blocked);
         }
         if self.decoder.unread() > 0 {
@@ -242,7 +344,7 @@ impl<S: Socket> Sink for WsSink<S> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(if self.renew(session) { Input::More } else { Input::Blocked })
+        Ok(if self.go_on(session) { Input::More } else { Input::Blocked })
     }
 
     fn opened(&mut self, session: &mut Session<'_>) {

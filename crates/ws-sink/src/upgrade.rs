@@ -1,7 +1,7 @@
 //! From an HTTP request to a connection of the hub.
 //!
 //! ```text
-//! request --checked--> 101 --upgraded--> credential? --no--> first frame, in time
+//! request --checked--> 101 --upgraded--> credential? --no--> anonymous, or first frame in time
 //!    |                                       |                      |
 //!    '--> 400 403 426 503                    '----> identity <------'
 //!                                                    |      '--> 4500, 4002, 4004
@@ -27,8 +27,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::auth::{AuthError, Authenticator, Credential};
 use crate::close::Row;
 use crate::codec::{Decoder, Limits, Message, encode};
+use crate::events::ClientEvents;
 use crate::handshake::{Handshake, MAX_CURSOR_BYTES, MAX_ROOMS, Origins, Query, Refusal};
-use crate::protocol::{self, Native, Request as Frame};
+use crate::protocol::{self, Native, Own, Request as Frame};
 use crate::sink::{Opening, Shared, WsSink};
 #[cfg(unix)]
 use crate::socket::Tcp;
@@ -82,7 +83,7 @@ struct Inner {
     shared: Arc<Shared>,
     config: WsConfig,
     pending: Arc<Semaphore>,
-    ready: Box<dyn Fn() -> bool + Send + Sync>,
+    ready: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl std::fmt::Debug for Ws {
@@ -110,14 +111,33 @@ impl Ws {
         config: WsConfig,
         ready: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let shared = Shared { authenticator: Arc::new(authenticator), limits: config.limits };
+        let shared =
+            Shared { authenticator: Arc::new(authenticator), limits: config.limits, events: None };
         Self(Arc::new(Inner {
             native: hub.protocol(Native),
             hub: hub.clone(),
             shared: Arc::new(shared),
             pending: Arc::new(Semaphore::new(config.pending)),
             config,
-            ready: Box::new(ready),
+            ready: Arc::new(ready),
+        }))
+    }
+
+    /// Takes events of the application's own from clients. Without, or on clones made
+    /// before, they are answered with `bad_frame`.
+    pub fn with_events(self, events: impl ClientEvents) -> Self {
+        let Inner { hub, native, shared, config, pending, ready } = &*self.0;
+        Self(Arc::new(Inner {
+            hub: hub.clone(),
+            native: native.clone(),
+            shared: Arc::new(Shared {
+                authenticator: shared.authenticator.clone(),
+                limits: shared.limits,
+                events: Some(Box::new(events)),
+            }),
+            config: config.clone(),
+            pending: pending.clone(),
+            ready: ready.clone(),
         }))
     }
 
@@ -280,6 +300,10 @@ impl Ws {
         };
         let presented = Credential::presented(headers, query.ticket.as_deref());
         let Some(credential) = presented.map_err(refused)? else {
+            if let Some(identity) = authenticator.anonymous(&query) {
+                let opening = Opening { id: None, cursor: query.cursor, rooms: query.rooms };
+                return Ok((identity, opening));
+            }
             return self.first_frame(io, decoder, query).await;
         };
         let identity = authenticator.authenticate(credential).await.map_err(refused)?;
@@ -363,7 +387,7 @@ async fn next_auth<I: AsyncRead + AsyncWrite + Unpin>(
             match messages.next_message() {
                 Ok(None) => break,
                 Ok(Some(Message::Text(text))) => match protocol::request(text) {
-                    Ok((Frame::Auth(Some(auth)), id)) => {
+                    Ok((Frame::Own(Own::Auth(Some(auth))), id)) => {
                         found = Some((auth, id));
                         break;
                     }

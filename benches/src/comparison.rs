@@ -3,18 +3,19 @@
 //! A machine is not equally fast all the time. Each repetition runs every server once,
 //! and each time another one is first; ratios are made within a repetition.
 
-use std::path::PathBuf;
+use std::error::Error;
 use std::time::Duration;
 
+use crate::load::{LoadError, Problem};
 use crate::run::{self, Case, Measured, RunError};
-use crate::servers::Kind;
+use crate::servers::{Kind, Programs};
 
 /// What is run.
 #[derive(Clone, Debug)]
 #[allow(clippy::exhaustive_structs)] // Made by whoever runs it.
 pub struct Comparison {
-    /// The program that serves: this package's own.
-    pub program: PathBuf,
+    /// The programs that serve.
+    pub programs: Programs,
     /// The servers, each once.
     pub servers: Vec<Kind>,
     /// The cases.
@@ -33,8 +34,10 @@ pub struct Outcome {
     pub case: Case,
     /// The servers, as asked for.
     pub servers: Vec<Kind>,
-    /// By repetition, then by server.
-    pub runs: Vec<Vec<Measured>>,
+    /// By repetition, then by server. A server that is among the failures has none.
+    pub runs: Vec<Vec<Option<Measured>>>,
+    /// The peers whose figures mean nothing here, and why.
+    pub failures: Vec<(Kind, String)>,
 }
 
 /// A run that is about to begin.
@@ -73,9 +76,12 @@ impl Comparison {
     /// Runs it; tells `progress` of each run, and `outcome` of each case, which it may
     /// print or keep.
     ///
+    /// What it costs to deliver wrongly is of no interest: a peer that loses or doubles a
+    /// message, or fails otherwise, is left out of what remains of that case.
+    ///
     /// # Errors
-    /// [`ComparisonError`] with the first run that failed. A server that loses or doubles a
-    /// message fails: what it costs to deliver wrongly is of no interest.
+    /// [`ComparisonError`] with the first run that failed of what is no peer: without this
+    /// library, or the floor, there is nothing to compare.
     pub fn run(
         &self,
         mut progress: impl FnMut(Progress),
@@ -83,30 +89,66 @@ impl Comparison {
     ) -> Result<(), ComparisonError> {
         let total = self.cases.len() * self.repetitions * self.servers.len();
         let mut done = 0;
-        for case in &self.cases {
-            let mut runs = Vec::with_capacity(self.repetitions);
+        for &case in &self.cases {
+            let mut came = Outcome::of(case, &self.servers);
             for repetition in 0..self.repetitions {
-                let mut measured: Vec<Option<Measured>> =
-                    self.servers.iter().map(|_| None).collect();
+                came.runs.push(self.servers.iter().map(|_| None).collect());
                 for at in order(self.servers.len(), repetition) {
                     let server = self.servers[at];
-                    progress(Progress { done, total, case: *case, server, repetition });
-                    let ran = run::run(&self.program, server, case, self.limit);
-                    let ran = ran.map_err(|source| ComparisonError {
-                        case: *case,
-                        server,
-                        repetition,
-                        source,
-                    })?;
-                    measured[at] = Some(ran);
+                    if !came.failed(server) {
+                        progress(Progress { done, total, case, server, repetition });
+                        match run::run(&self.programs, server, &case, self.limit) {
+                            Ok(measured) => came.runs[repetition][at] = Some(measured),
+                            Err(error) if server.is_peer() => came.leave_out(at, &error),
+                            Err(source) => {
+                                return Err(ComparisonError { case, server, repetition, source });
+                            }
+                        }
+                    }
                     done += 1;
                 }
-                runs.push(measured.into_iter().flatten().collect());
             }
-            outcome(Outcome { case: *case, servers: self.servers.clone(), runs });
+            outcome(came);
         }
         Ok(())
     }
+}
+
+impl Outcome {
+    fn of(case: Case, servers: &[Kind]) -> Self {
+        Self { case, servers: servers.to_vec(), runs: Vec::new(), failures: Vec::new() }
+    }
+
+    fn failed(&self, server: Kind) -> bool {
+        self.failures.iter().any(|(failed, _)| *failed == server)
+    }
+
+    /// What it did before is worth as little.
+    fn leave_out(&mut self, at: usize, error: &RunError) {
+        for runs in &mut self.runs {
+            runs[at] = None;
+        }
+        self.failures.push((self.servers[at], reason(error)));
+    }
+}
+
+/// The error with its causes, behind what that says of a server.
+fn reason(error: &RunError) -> String {
+    let says = match error {
+        RunError::Load(LoadError::Wrong { source: Problem::Order { .. }, .. }) => {
+            Some("loses or reorders messages")
+        }
+        RunError::Load(LoadError::Late { .. }) => Some("loses messages, or is too slow"),
+        RunError::Load(LoadError::Extra { .. }) => Some("doubles messages"),
+        _ => None,
+    };
+    let mut reasons: Vec<String> = says.map(str::to_owned).into_iter().collect();
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        reasons.push(error.to_string());
+        cause = error.source();
+    }
+    reasons.join(": ")
 }
 
 /// The order of a repetition: each time the next one is first.
@@ -122,5 +164,18 @@ mod tests {
     fn everybody_is_once_in_a_repetition_and_in_turn_first() {
         let orders: Vec<Vec<usize>> = (0..4).map(|r| order(3, r).collect()).collect();
         assert_eq!(orders, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+    }
+
+    #[test]
+    fn a_reason_says_what_a_server_does_and_where_it_was_seen() {
+        let source = Problem::Order { expected: 4, got: 5 };
+        let wrong = RunError::Load(LoadError::Wrong { client: 3, source });
+        let told = "loses or reorders messages: client 3: message 5 came where 4 was next";
+        assert_eq!(reason(&wrong), told);
+        let late = RunError::Load(LoadError::Late { received: 1, expected: 2 });
+        let told = "loses messages, or is too slow: 1 of 2 messages came in time";
+        assert_eq!(reason(&late), told);
+        let outside = RunError::Outside { inside: 1, clients: 2 };
+        assert_eq!(reason(&outside), "1 of 2 clients are in the room in time");
     }
 }

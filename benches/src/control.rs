@@ -3,9 +3,12 @@
 //! | line in | line out | what |
 //! |---|---|---|
 //! | | `listening ADDRESS` | once, when clients may come |
-//! | `clients` | `clients N` | how many are in the room |
+//! | `clients` | `clients N` | how many are in their rooms |
 //! | `publish N` | | publish the next `N` messages as one burst |
 //! | `cpu` | `cpu NANOSECONDS` | what the process has used so far |
+//!
+//! The scripts in `peers/` keep to it as well, and every server may count on this: the
+//! next line comes when all clients that read have what was published before.
 //!
 //! When stdin closes the process ends: a server never outlives who has started it.
 
@@ -25,7 +28,7 @@ pub const MAX_BURST: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)] // Both ends are in this package.
 pub enum Request {
-    /// How many clients are in the room.
+    /// How many clients are in their rooms.
     Clients,
     /// Publish so many messages at once.
     Publish(usize),
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn a_server_does_what_it_is_told_until_its_input_ends() {
         let (mut server, mut out) = (Counting::default(), Vec::new());
-        let mut messages = Messages::new(200).unwrap();
+        let mut messages = Messages::new(200, crate::run::Rooms::One, 1).unwrap();
         let addr = ([127, 0, 0, 1], 80).into();
         let input = &b"clients\npublish 3\ncpu\n"[..];
         obey(&mut server, addr, &mut messages, input, &mut out).unwrap();

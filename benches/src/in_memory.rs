@@ -4,42 +4,23 @@
 //! an iteration is the work done for it, without wake-ups between processors. More
 //! shards divide the walk of a large room among processors, not the work.
 
-use std::io::{self, IoSlice};
+mod sinks;
+
+use std::time::{Duration, Instant};
 
 use fanout::{
-    Access, Close, Emission, Gap, Hub, Identity, Input, Json, ProtocolRef, RoleAccess, Room,
-    Session, Sink,
+    Access, ConnectionId, Emission, Hub, Identity, Json, Limits, Overflow, ProtocolRef, RoleAccess,
+    Room, Sink,
 };
 use tokio::runtime::Runtime;
 
 use crate::clock;
 use crate::message::{EVENT, Messages, ROOM};
+use crate::run::Rooms;
+pub use sinks::{ActingSink, Gate, NullSink, SlowSink, Wakers};
 
-/// Takes everything, and counts its bytes without a lock or an allocation.
-#[derive(Debug, Default)]
-pub struct NullSink {
-    taken: u64,
-}
-
-impl Sink for NullSink {
-    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let bytes = slices.iter().map(|slice| slice.len()).sum();
-        self.taken = std::hint::black_box(self.taken + bytes as u64);
-        Ok(bytes)
-    }
-
-    fn try_read(&mut self, _: &mut Session<'_>, _: &mut [u8]) -> io::Result<Input> {
-        Ok(Input::Blocked)
-    }
-
-    fn opened(&mut self, _: &mut Session<'_>) {}
-
-    fn heartbeat(&mut self, _: &mut Session<'_>) {}
-
-    fn gap(&mut self, _: &mut Session<'_>, _: &Gap) {}
-
-    fn closing(&mut self, _: &mut Session<'_>, _: &Close) {}
-}
+/// How long anything may take before what is measured is taken for lost.
+const DEADLINE: Duration = Duration::from_secs(100);
 
 /// A hub with its runtime.
 #[derive(Debug)]
@@ -51,7 +32,8 @@ pub struct InMemory {
 
 impl InMemory {
     /// Nobody in it yet. A `user` is in the room of all and in one of its own, an
-    /// `admin` in the dashboard's.
+    /// `admin` in the dashboard's, a `guest` in none; whoever has a role may ask for
+    /// `room:*`. Nobody is closed for what he does not take.
     ///
     /// # Panics
     /// Where the system gives no runtime.
@@ -59,30 +41,64 @@ impl InMemory {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a runtime");
         let access = Access::new([
-            RoleAccess::new("user").joins("user:{subject}").joins(ROOM),
-            RoleAccess::new("admin").joins("admin:dashboard"),
+            RoleAccess::new("user").joins("user:{subject}").joins(ROOM).may_join("room:*"),
+            RoleAccess::new("admin").joins("admin:dashboard").may_join("room:*"),
+            RoleAccess::new("guest").may_join("room:*"),
         ]);
         let access = access.expect("these patterns are good");
+        let mut limits = Limits::default();
+        limits.connections = 200_000;
+        limits.rooms_per_connection = 1_000;
+        limits.overflow = Overflow::default().with_max_bytes(u64::MAX);
+        limits.write_timeout = DEADLINE;
         let entered = runtime.enter();
-        let hub = Hub::builder(access).shards(1).build().expect("it watches no sockets");
+        let hub = Hub::builder(access).limits(limits).shards(1).build();
+        let hub = hub.expect("it watches no sockets");
         drop(entered);
         let native = hub.protocol(ws_sink::Native);
         Self { runtime, hub, native }
     }
 
-    /// Lets somebody in.
+    /// Lets somebody in who takes everything.
     ///
     /// # Panics
     /// Where the hub does not take them.
-    pub fn connect(&self, subject: &str, role: &str) {
-        let identity = Identity::new(subject, [role]);
-        let connecting = self.hub.connect(&self.native, identity, NullSink::default());
-        self.runtime.block_on(connecting).expect("the hub takes everybody");
+    pub fn connect(&self, subject: &str, role: &str) -> ConnectionId {
+        self.connect_with(subject, role, NullSink::default())
+    }
+
+    /// Lets somebody in with a sink of his own.
+    ///
+    /// # Panics
+    /// Where the hub does not take them.
+    pub fn connect_with(&self, subject: &str, role: &str, sink: impl Sink) -> ConnectionId {
+        let connecting = self.hub.connect(&self.native, Identity::new(subject, [role]), sink);
+        self.runtime.block_on(connecting).expect("the hub takes everybody")
     }
 
     /// The hub.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// What its connections speak.
+    pub fn protocol(&self) -> &ProtocolRef {
+        &self.native
+    }
+
+    /// Runs `work` on the hub's thread.
+    pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Publishes, and waits until `deliveries` frames more were taken.
+    ///
+    /// # Panics
+    /// Where others were taken: what was measured is not what was meant.
+    pub fn publish(&self, emissions: Vec<Emission>, deliveries: u64) {
+        self.deliver(deliveries, async {
+            self.hub.publish(emissions).await.expect("published");
+        });
     }
 
     /// Runs `work` until its sinks have taken `deliveries` frames more.
@@ -91,13 +107,31 @@ impl InMemory {
     /// Where they have taken others: what was measured is not what was meant.
     pub fn deliver(&self, deliveries: u64, work: impl Future<Output = ()>) {
         let before = self.hub.stats().deliveries;
+        self.runtime.block_on(work);
+        self.until("deliveries", || self.hub.stats().deliveries >= before + deliveries);
+        assert_eq!(self.hub.stats().deliveries, before + deliveries, "deliveries");
+    }
+
+    /// Lets the hub work until something holds.
+    ///
+    /// # Panics
+    /// Where it does not within 100 seconds.
+    pub fn until(&self, what: &str, holds: impl Fn() -> bool) {
         self.runtime.block_on(async {
-            work.await;
-            while self.hub.stats().deliveries < before + deliveries {
+            let began = Instant::now();
+            while !holds() {
+                assert!(began.elapsed() < DEADLINE, "waited in vain for {what}");
                 tokio::task::yield_now().await;
             }
         });
-        assert_eq!(self.hub.stats().deliveries, before + deliveries, "deliveries");
+    }
+
+    /// Lets the hub work until everything published was written, or could not be.
+    ///
+    /// # Panics
+    /// As [`until`](Self::until).
+    pub fn settle(&self) {
+        self.until("the shard to have read everything", || self.hub.stats().lag_bytes == 0);
     }
 }
 
@@ -112,11 +146,19 @@ impl Default for InMemory {
 /// # Panics
 /// Where no payload has so many.
 pub fn burst(messages: usize, bytes: usize) -> Vec<Emission> {
-    let room = Room::new(ROOM).expect("a good name");
-    let mut payloads = Messages::new(bytes).expect("a size within bounds");
+    burst_to(ROOM, messages, bytes)
+}
+
+/// A burst for one room, with payloads of `bytes` bytes.
+///
+/// # Panics
+/// Where no payload has so many, or no room this name.
+pub fn burst_to(room: &str, messages: usize, bytes: usize) -> Vec<Emission> {
+    let room = Room::new(room).expect("a good name");
+    let mut payloads = Messages::new(bytes, Rooms::One, 1).expect("a size within bounds");
     let now = clock::monotonic_ns();
     let emission = |_| {
-        let body = Json::parse(payloads.payload(now).to_vec().into()).expect("JSON");
+        let body = Json::parse(payloads.draw(now).payload.to_vec().into()).expect("JSON");
         Emission::new(room.clone(), EVENT, body)
     };
     (0..messages).map(emission).collect()
@@ -129,6 +171,11 @@ pub fn median(values: &mut [f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use fanout::Input;
+
     use super::*;
 
     #[test]
@@ -137,9 +184,48 @@ mod tests {
         for n in 0..300 {
             memory.connect(&n.to_string(), "user");
         }
-        let hub = memory.hub();
-        memory.deliver(300 * 16, async { hub.publish(burst(16, 200)).await.unwrap() });
-        let frame = crate::message::text_len(200) as u64 + 4;
-        assert_eq!(hub.stats().delivered_bytes, 300 * 16 * frame);
+        memory.publish(burst(16, 200), 300 * 16);
+        let frame = crate::message::text_len(200, Rooms::One) as u64 + 4;
+        assert_eq!(memory.hub().stats().delivered_bytes, 300 * 16 * frame);
+    }
+
+    #[test]
+    fn the_slow_get_everything_once_the_gate_is_open() {
+        let (memory, gate) = (InMemory::new(), Gate::default());
+        memory.connect("quick", "user");
+        for n in 0..9 {
+            memory.connect_with(&n.to_string(), "user", gate.sink());
+        }
+        gate.shut();
+        for _ in 0..4 {
+            memory.publish(burst(4, 200), 4);
+        }
+        memory.settle();
+        assert_eq!(memory.hub().stats().fell_behind, 9);
+        memory.deliver(9 * 16, async { gate.open() });
+        memory.publish(burst(1, 200), 10);
+        assert_eq!(memory.hub().stats().fell_behind, 9);
+    }
+
+    #[test]
+    fn those_who_act_do_so_when_woken() {
+        let (memory, wakers) = (InMemory::new(), Wakers::default());
+        let room = Room::new("room:7").unwrap();
+        let (acts, allowed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counted, most) = (acts.clone(), allowed.clone());
+        let act = move |session: &mut fanout::Session<'_>| {
+            if counted.load(Ordering::SeqCst) == most.load(Ordering::SeqCst) {
+                return Input::Blocked;
+            }
+            session.join(&room).unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            Input::More
+        };
+        memory.connect_with("ann", "guest", ActingSink::new(&wakers, act));
+        assert_eq!(memory.hub().stats().rooms, 0);
+        allowed.store(3, Ordering::SeqCst);
+        wakers.wake();
+        memory.until("three acts", || acts.load(Ordering::SeqCst) == 3);
+        memory.publish(burst_to("room:7", 1, 200), 1);
     }
 }

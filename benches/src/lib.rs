@@ -11,8 +11,10 @@
 //!     run        connect, warm up, measure, stop
 //!       process  <--------- control lines -------->  control   publish, clients, cpu
 //!       load     <-------- WebSocket frames --------  servers   fanout broadcast floor
-//!   summary      medians, ratios of one repetition
-//!   report       table, JSON
+//!   progress     what is running now
+//!   summary      medians, ratios of one repetition, latency by percentile
+//!   report       tables, JSON
+//!   html         a page with charts
 //! ```
 //!
 //! Each run has a server process of its own, so that its CPU time is the server's
@@ -25,13 +27,17 @@
 pub mod clock;
 pub mod comparison;
 pub mod control;
+pub mod drive;
+pub mod html;
 pub mod in_memory;
 pub mod load;
 pub mod machine;
 pub mod message;
 pub mod options;
 pub mod process;
+pub mod progress;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod servers;
 pub mod summary;

@@ -4,11 +4,16 @@
 //! numbered, and a client knows the number that comes next.
 
 mod client;
+mod endpoint;
 mod frame;
 mod generator;
-mod handshake;
+pub(crate) mod handshake;
+pub(crate) mod socket_io;
 
-pub use client::{Client, Problem};
+pub(crate) use client::answer;
+pub use client::{Client, Expected, Ping, Problem};
+pub(crate) use endpoint::source;
+pub use endpoint::{Dialect, Endpoint};
 pub use frame::{Frame, FrameError, MAX_FRAME};
 pub use generator::{Load, LoadError};
 pub use handshake::HandshakeError;

@@ -18,6 +18,10 @@ pub struct Machine {
     pub commit: String,
     /// The command.
     pub command: String,
+    /// When it was given, in UTC.
+    pub date: String,
+    /// Whether the build is optimised: where it is not, no figure means anything.
+    pub optimised: bool,
 }
 
 const UNKNOWN: &str = "unknown";
@@ -34,6 +38,9 @@ impl Machine {
             commit: output("git", &["describe", "--always", "--dirty=+"])
                 .unwrap_or_else(|| UNKNOWN.to_owned()),
             command: command(std::env::args()),
+            date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"])
+                .unwrap_or_else(|| UNKNOWN.to_owned()),
+            optimised: !cfg!(debug_assertions),
         }
     }
 }
@@ -53,8 +60,8 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
 
 impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { cpu, cores, system, commit, command } = self;
-        writeln!(f, "{cores} cores, {cpu}, {system}, commit {commit}")?;
+        let Self { cpu, cores, system, commit, command, date, .. } = self;
+        writeln!(f, "{cores} cores, {cpu}, {system}, commit {commit}, {date}")?;
         write!(f, "$ {command}")
     }
 }
@@ -74,6 +81,7 @@ mod tests {
     fn what_a_machine_does_not_tell_is_unknown() {
         assert_eq!(output("a-program-that-nobody-has", &[]), None);
         let machine = Machine::here();
+        assert!(machine.date.len() > 10, "{}", machine.date);
         assert!(machine.cores >= 1 && !machine.cpu.is_empty() && !machine.commit.is_empty());
     }
 }

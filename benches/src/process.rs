@@ -1,14 +1,16 @@
 //! A server as a process of its own, which never outlives its handle.
 
+mod memory;
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+pub use memory::Memory;
+
 use crate::control::Request;
-use crate::servers::Kind;
 
 /// How long a process may take to end by itself once its stdin is closed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,19 +51,11 @@ pub enum ProcessError {
 }
 
 impl Process {
-    /// Starts `program`, which is this package's own, as a server, and waits until
-    /// clients may come.
+    /// Starts a server, and waits until clients may come.
     ///
     /// # Errors
     /// [`ProcessError`]; nothing is left running.
-    pub fn start(
-        program: &Path,
-        kind: Kind,
-        payload: usize,
-        deadline: Instant,
-    ) -> Result<Self, ProcessError> {
-        let mut command = Command::new(program);
-        command.args(["serve", kind.name(), "--port", "0", "--payload", &payload.to_string()]);
+    pub fn start(mut command: Command, deadline: Instant) -> Result<Self, ProcessError> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(ProcessError::Start)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -95,7 +89,7 @@ impl Process {
         self.say(Request::Publish(burst))
     }
 
-    /// How many clients are in the room.
+    /// How many clients are in their rooms.
     ///
     /// # Errors
     /// [`ProcessError`].
@@ -113,13 +107,18 @@ impl Process {
         self.answer("cpu", deadline).map(Duration::from_nanos)
     }
 
+    /// What it holds; `None` where the system does not tell.
+    pub fn memory(&self) -> Option<Memory> {
+        Memory::of(self.id())
+    }
+
     /// Closes its stdin, upon which it ends: its clients see the end of their
     /// connections.
     pub fn finish(&mut self) {
         self.stdin = None;
     }
 
-    fn say(&mut self, request: Request) -> Result<(), ProcessError> {
+    pub(crate) fn say(&mut self, request: impl std::fmt::Display) -> Result<(), ProcessError> {
         // One write: a line is shorter than what a pipe takes whole.
         let line = format!("{request}\n");
         let stdin = self.stdin.as_mut().ok_or(ProcessError::Ended)?;
@@ -127,7 +126,7 @@ impl Process {
     }
 
     /// The next line, which has to be `question`, a space and a value.
-    fn answer<T: std::str::FromStr>(
+    pub(crate) fn answer<T: std::str::FromStr>(
         &mut self,
         question: &str,
         deadline: Instant,

@@ -1,142 +1,175 @@
 //! What is shown: tables for people, JSON for programs.
+//!
+//! A table is to be read in a terminal of 120 columns; what does not fit is in the
+//! files.
 
-use std::fmt::Write as _;
+mod columns;
+
+use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 
+use self::columns::align;
+pub use self::columns::{grouped, short, times};
 use crate::machine::Machine;
-use crate::summary::{Row, Spread, Summary};
+use crate::servers::Kind;
+use crate::summary::stalled::Beside;
+use crate::summary::{self, Row, Spread, Summary};
 
 /// How the columns are to be read.
 pub const LEGEND: &str = "\
-CPU: user and system time of the server's process for each message that reached its client;
-x floor, x fanout: how many times the CPU of that server, made within a repetition;
-latency: from publishing (stamped in the message) to the client's read, all repetitions;
-medians of the repetitions, with (least to greatest).";
+CPU us: user and system time of the server's process for each message that reached its client,
+  the median of the repetitions, and the least and the greatest;
+x floor, x fanout: how many times the CPU time of that server, made within a repetition, median;
+deliveries/s: messages that reached their clients, median; * where the clients had no time to
+  spare: what they took is measured then, not what the server could have sent;
+p50, p99, p99.9: from publishing (stamped in the message) to the client's read, all repetitions;
+B/conn idle: the process's own memory for each connection before the first message, median.";
 
+/// What a file of the comparison holds.
 #[derive(Serialize)]
-struct Report<'a> {
-    machine: &'a Machine,
-    cases: &'a [Summary],
+#[non_exhaustive]
+pub struct Report<'a> {
+    /// On what it was measured.
+    pub machine: &'a Machine,
+    /// What came of each case.
+    pub cases: &'a [Summary],
+    /// Those with stalled clients beside the same ones without.
+    pub stalled: Vec<Beside>,
 }
 
-/// Writes everything to a file.
+impl<'a> Report<'a> {
+    /// Of these cases.
+    pub fn new(machine: &'a Machine, cases: &'a [Summary]) -> Self {
+        Self { machine, cases, stalled: summary::stalled::beside(cases) }
+    }
+
+    /// As JSON.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_json(&self, path: &Path) -> io::Result<()> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        std::fs::write(path, json)
+    }
+
+    /// As a page with charts.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_html(&self, path: &Path) -> io::Result<()> {
+        std::fs::write(path, crate::html::page(self))
+    }
+
+    /// What is said when all cases have run: stalled clients, the overview, the legend.
+    pub fn end(&self) -> String {
+        let tables = self.stalled.iter().map(beside).chain([overview(self.cases)]);
+        let tables = tables.filter(|table| !table.is_empty());
+        tables.map(|table| table + "\n").collect::<String>() + LEGEND
+    }
+}
+
+/// Whether a file can be written, before hours are spent on what is to be in it. What is
+/// there stays.
 ///
 /// # Errors
-/// Where it cannot be written.
-pub fn write_json(path: &Path, machine: &Machine, cases: &[Summary]) -> io::Result<()> {
-    let mut json = serde_json::to_vec_pretty(&Report { machine, cases })?;
-    json.push(b'\n');
-    std::fs::write(path, json)
+/// Where it cannot.
+pub fn writable(path: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).open(path).map(drop)
 }
 
 /// One case as a table.
 pub fn table(summary: &Summary) -> String {
-    let case = &summary.case;
-    let mut out = format!(
-        "{} clients, payload {} B, burst {}: {} repetitions of {} bursts, {} deliveries\n",
-        grouped(case.clients as f64),
-        case.payload,
-        case.burst,
-        summary.repetitions,
-        case.bursts,
-        grouped(summary.deliveries as f64),
-    );
-    let head = ["CPU us/delivery", "x floor", "x fanout", "deliveries/s", "p50 ms", "p99 ms"];
-    let mut lines = vec![std::iter::once("").chain(head).map(str::to_owned).collect()];
-    lines.extend(summary.rows.iter().map(line));
-    let width = |column: usize| lines.iter().map(|line: &Vec<String>| line[column].len()).max();
-    let widths: Vec<usize> = (0..=head.len()).filter_map(width).collect();
-    for line in &lines {
-        let mut text = format!("  {:<1$}", line[0], widths[0]);
-        for (cell, width) in line.iter().zip(&widths).skip(1) {
-            write!(text, "  {cell:>width$}").expect("a String takes all");
-        }
-        out.push_str(text.trim_end());
-        out.push('\n');
+    let mut out = heading(summary) + "\n";
+    if !summary.rows.is_empty() {
+        let head = [
+            "",
+            "CPU us",
+            "min to max",
+            "x floor",
+            "x fanout",
+            "deliveries/s",
+            "p50 ms",
+            "p99 ms",
+            "p99.9 ms",
+            "B/conn idle",
+        ];
+        out +=
+            &align(std::iter::once(head.map(str::to_owned)).chain(summary.rows.iter().map(line)));
+    }
+    for left in &summary.left_out {
+        let line = format!("  {}: left out: {}\n", left.server.name(), left.reason);
+        out += &line;
     }
     out
 }
 
-fn line(row: &Row) -> Vec<String> {
-    let ratio = |spread: &Option<Spread>| spread.map_or_else(|| "-".to_owned(), |s| spread_of(&s));
-    vec![
+/// A case, and how it was run.
+pub fn heading(summary: &Summary) -> String {
+    format!(
+        "{}: {} repetitions of {} bursts, {} deliveries",
+        summary::name(&summary.case),
+        summary.repetitions,
+        grouped(summary.case.bursts as f64),
+        grouped(summary.deliveries as f64),
+    )
+}
+
+fn line(row: &Row) -> [String; 10] {
+    let median = |spread: Option<Spread>, show: fn(f64) -> String| {
+        spread.map_or_else(|| "-".to_owned(), |spread| show(spread.median))
+    };
+    let ms = |us: f64| short(us / 1e3);
+    [
         row.server.name().to_owned(),
-        spread_of(&row.cpu_us),
-        ratio(&row.to_floor),
-        ratio(&row.to_fanout),
-        grouped(row.deliveries_per_s.median),
-        format!("{:.2}", row.latency_p50_us / 1e3),
-        format!("{:.2}", row.latency_p99_us / 1e3),
+        short(row.cpu_us.median),
+        format!("{} to {}", short(row.cpu_us.min), short(row.cpu_us.max)),
+        median(row.to_floor, times),
+        median(row.to_fanout, times),
+        // All others end a place earlier, so that digits stand below each other.
+        grouped(row.deliveries_per_s.median) + if row.load_bound { "*" } else { " " },
+        ms(row.latency.p50_us),
+        ms(row.latency.p99_us),
+        ms(row.latency.p999_us),
+        median(row.idle_bytes, grouped),
     ]
 }
 
-fn spread_of(spread: &Spread) -> String {
-    format!("{:.2} ({:.2} to {:.2})", spread.median, spread.min, spread.max)
+/// Every case in a line: how many times the floor each server needs. Empty where the
+/// floor did not run.
+fn overview(cases: &[Summary]) -> String {
+    let mut servers = summary::servers(cases);
+    let floor = servers.iter().position(|server| *server == Kind::Floor);
+    let Some(floor) = floor else { return String::new() };
+    servers.remove(floor);
+    let head = std::iter::once(String::new());
+    let head = head.chain(servers.iter().map(|server| server.name().to_owned())).collect();
+    let line = |summary: &Summary| -> Vec<String> {
+        let ratio = |server: &Kind| summary.row(*server).and_then(|row| row.to_floor);
+        let ratios = servers.iter().map(ratio);
+        let shown = ratios.map(|r| r.map_or_else(|| "-".to_owned(), |r| times(r.median)));
+        std::iter::once(summary::name(&summary.case)).chain(shown).collect()
+    };
+    let lines = std::iter::once(head).chain(cases.iter().map(line));
+    format!("CPU time, times that of the floor, medians\n{}", align(lines))
 }
 
-/// A whole number with a comma between thousands.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut out = String::new();
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+/// What stalled clients cost the others.
+fn beside(beside: &Beside) -> String {
+    let head = ["", "x CPU us", "x deliveries/s", "x p50", "x p99"].map(str::to_owned);
+    let lines = beside.rows.iter().map(|row| {
+        let [cpu, deliveries, p50, p99] = [row.cpu, row.deliveries, row.p50, row.p99].map(times);
+        [row.server.name().to_owned(), cpu, deliveries, p50, p99]
+    });
+    let name = summary::name(&beside.case);
+    format!(
+        "{name}: the clients that read, beside the same case without stalled ones\n{}",
+        align(std::iter::once(head).chain(lines))
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::run::{Case, Rooms};
-    use crate::servers::Kind;
-
-    #[test]
-    fn thousands_are_told_apart() {
-        assert_eq!(
-            [0.0, 999.4, 1000.0, 1_234_567.0].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
-    }
-
-    #[test]
-    fn columns_stand_below_each_other() {
-        let spread = |median| Spread { median, min: 1.0, max: 20.0 };
-        let row = |server, cpu, to_floor: Option<f64>| Row {
-            server,
-            cpu_us: spread(cpu),
-            to_floor: to_floor.map(spread),
-            to_fanout: None,
-            deliveries_per_s: spread(1e6),
-            latency_p50_us: 1_000.0,
-            latency_p99_us: 20_000.0,
-            latency_p999_us: 20_000.0,
-            load_cpu_us: spread(1.0),
-        };
-        let summary = Summary {
-            case: Case {
-                clients: 1000,
-                payload: 200,
-                burst: 1,
-                bursts: 5,
-                rooms: Rooms::One,
-                stalled: 0,
-            },
-            repetitions: 3,
-            deliveries: 5000,
-            rows: vec![row(Kind::Floor, 1.5, Some(1.0)), row(Kind::Broadcast, 21.0, None)],
-        };
-        let expected = "\
-1,000 clients, payload 200 B, burst 1: 3 repetitions of 5 bursts, 5,000 deliveries
-                   CPU us/delivery               x floor  x fanout  deliveries/s  p50 ms  p99 ms
-  floor       1.50 (1.00 to 20.00)  1.00 (1.00 to 20.00)         -     1,000,000    1.00   20.00
-  broadcast  21.00 (1.00 to 20.00)                     -         -     1,000,000    1.00   20.00
-";
-        assert_eq!(table(&summary), expected);
-    }
-}
+mod tests;

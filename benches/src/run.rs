@@ -1,20 +1,21 @@
 //! One run: one server, one case.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use crate::clock;
-use crate::load::{Load, LoadError};
-use crate::message::text_len;
+use crate::load::{Endpoint, Load, LoadError};
 use crate::process::{Process, ProcessError};
-use crate::servers::Kind;
+use crate::servers::{Kind, Missing, Programs};
 
-/// Bursts before anything is measured: buffers have grown, memory is there.
+/// Most bursts before anything is measured, where a burst goes to everybody: buffers
+/// have grown, memory is there.
 const WARM_UP: usize = 10;
 /// Between two questions whether all clients are in.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How long nothing may come before the rest of a burst is given up.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -46,6 +47,16 @@ pub enum Rooms {
     Each,
 }
 
+impl Rooms {
+    /// Its name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Each => "each",
+        }
+    }
+}
+
 impl Case {
     /// Clients that do not read while it is measured.
     pub fn stalled_clients(&self) -> usize {
@@ -54,11 +65,24 @@ impl Case {
 
     /// Messages that the clients which read get while it is measured, all together.
     pub fn deliveries(&self) -> u64 {
-        let readers = match self.rooms {
-            Rooms::One => self.clients - self.stalled_clients(),
-            Rooms::Each => 1,
-        };
-        (readers * self.burst * self.bursts) as u64
+        (self.deliveries_a_burst(self.stalled_clients()) * self.bursts) as u64
+    }
+
+    /// Messages of one burst to all clients together, where some do not read.
+    fn deliveries_a_burst(&self, stalled: usize) -> usize {
+        match self.rooms {
+            Rooms::One => (self.clients - stalled) * self.burst,
+            Rooms::Each => self.burst,
+        }
+    }
+
+    /// Bursts before anything is measured: enough, too, for a runtime that compiles what
+    /// it has run often.
+    fn warm_up(&self) -> usize {
+        match self.rooms {
+            Rooms::One => self.bursts.div_ceil(3).min(WARM_UP),
+            Rooms::Each => self.bursts.div_ceil(10),
+        }
     }
 }
 
@@ -85,6 +109,9 @@ pub struct Measured {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// The server is not there.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// The server's process.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -106,16 +133,62 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`]; nothing is left running either way.
 pub fn run(
-    program: &Path,
+    programs: &Programs,
     server: Kind,
     case: &Case,
     limit: Duration,
 ) -> Result<Measured, RunError> {
     let deadline = Instant::now() + limit;
     // Before the process: where this fails nothing has to be ended.
-    let mut load = Load::new(text_len(case.payload)).map_err(LoadError::from)?;
-    let mut process = Process::start(program, server, case.payload, deadline)?;
-    load.connect(process.addr(), case.clients, deadline)?;
+    let mut load = Load::new(case.payload).map_err(LoadError::from)?;
+    let mut process = Process::start(programs.command(server, case)?, deadline)?;
+    let before = process.memory();
+    connect(&mut process, &mut load, server, case, deadline)?;
+    let idle = process.memory();
+
+    let mut closed_loop = ClosedLoop { process, load, case, deadline };
+    closed_loop.publish(case.warm_up(), case.deliveries_a_burst(0))?;
+    let warm = closed_loop.process.memory();
+    closed_loop.load.stall(case.stalled_clients());
+    closed_loop.load.record();
+    let cpu = closed_loop.process.cpu(deadline)?;
+    let (load_cpu, began) = (clock::process_cpu(), Instant::now());
+    closed_loop.publish(case.bursts, case.deliveries_a_burst(case.stalled_clients()))?;
+    let elapsed = began.elapsed();
+    let load_cpu = clock::process_cpu().saturating_sub(load_cpu);
+    let cpu = closed_loop.process.cpu(deadline)?.saturating_sub(cpu);
+    let ClosedLoop { mut process, mut load, .. } = closed_loop;
+    let latency = load.recorded().expect("it was recorded");
+    let peak = [idle, warm, process.memory()].into_iter().flatten().map(|memory| memory.peak).max();
+
+    process.finish();
+    load.finish(deadline)?;
+    let idle = before.zip(idle).map(|(before, idle)| idle.held as f64 - before.held as f64);
+    Ok(Measured {
+        cpu,
+        load_cpu,
+        elapsed,
+        latency,
+        idle_bytes: idle.map(|bytes| bytes / case.clients as f64),
+        peak_bytes: peak.map(|bytes| bytes as f64),
+    })
+}
+
+/// Brings all clients in.
+fn connect(
+    process: &mut Process,
+    load: &mut Load,
+    server: Kind,
+    case: &Case,
+    deadline: Instant,
+) -> Result<(), RunError> {
+    let endpoint = Endpoint {
+        addr: process.addr(),
+        path: server.path().to_owned(),
+        dialect: server.dialect(),
+        rooms: case.rooms,
+    };
+    load.connect(&endpoint, case.clients, deadline)?;
     let mut inside = process.clients(deadline)?;
     while inside != case.clients {
         if Instant::now() > deadline {
@@ -124,32 +197,35 @@ pub fn run(
         load.idle(PAUSE)?;
         inside = process.clients(deadline)?;
     }
-
-    publish(&mut process, &mut load, case, WARM_UP, deadline)?;
-    load.record();
-    let (cpu, load_cpu, began) = (process.cpu(deadline)?, clock::process_cpu(), Instant::now());
-    publish(&mut process, &mut load, case, case.bursts, deadline)?;
-    let elapsed = began.elapsed();
-    let load_cpu = clock::process_cpu().saturating_sub(load_cpu);
-    let cpu = process.cpu(deadline)?.saturating_sub(cpu);
-    let latency = load.recorded().expect("it was recorded");
-
-    process.finish();
-    load.finish(deadline)?;
-    Ok(Measured { cpu, load_cpu, elapsed, latency, idle_bytes: None, peak_bytes: None })
+    Ok(())
 }
 
-/// Closed loop: a burst is published when all clients have the last one.
-fn publish(
-    process: &mut Process,
-    load: &mut Load,
-    case: &Case,
-    bursts: usize,
+/// A burst is published when all clients that read have the last one.
+struct ClosedLoop<'a> {
+    process: Process,
+    load: Load,
+    case: &'a Case,
     deadline: Instant,
-) -> Result<(), RunError> {
-    for _ in 0..bursts {
-        process.publish(case.burst)?;
-        load.receive(load.received() + (case.clients * case.burst) as u64, deadline)?;
+}
+
+impl ClosedLoop<'_> {
+    fn publish(&mut self, bursts: usize, deliveries: usize) -> Result<(), RunError> {
+        for _ in 0..bursts {
+            self.process.publish(self.case.burst)?;
+            self.receive(self.load.received() + deliveries as u64)?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// What is lost is known when nothing comes any more, not when the run's time is over.
+    fn receive(&mut self, total: u64) -> Result<(), LoadError> {
+        loop {
+            let (before, quiet) = (self.load.received(), Instant::now() + QUIET);
+            match self.load.receive(total, quiet.min(self.deadline)) {
+                Err(LoadError::Late { received, .. })
+                    if received > before && Instant::now() < self.deadline => {}
+                result => return result,
+            }
+        }
+    }
 }

@@ -1,14 +1,27 @@
 //! The servers that are compared. Each runs alone in a process of its own.
+//!
+//! Those in Rust are here, and are this package's own program, started as a server; the
+//! others are scripts in `peers/`, which [`Programs`] finds. To a client they differ in
+//! where they listen and what they speak ([`Kind::path`], [`Kind::dialect`]), nothing else.
 
 mod broadcast;
+mod channel;
 mod fanout;
 mod floor;
+mod programs;
+pub(crate) mod scenario;
+mod socketioxide;
 
+use std::borrow::Cow;
 use std::io;
 use std::net::TcpListener;
 
+pub use programs::{Missing, Programs};
+
 use crate::control;
-use crate::message::Messages;
+use crate::load::Dialect;
+use crate::message::{self, Messages, ROOM};
+use crate::run::Rooms;
 
 /// Bytes that the kernel may hold for a client: what `ws-sink` sets by default, and
 /// the floor as well.
@@ -40,6 +53,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in the order in which they are shown where nobody asks for another.
+    pub const ALL: [Self; 8] = [
+        Self::Floor,
+        Self::Fanout,
+        Self::Channel,
+        Self::Broadcast,
+        Self::Socketioxide,
+        Self::Bun,
+        Self::Ws,
+        Self::SocketIo,
+    ];
+
     /// Its name, as on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,11 +78,55 @@ impl Kind {
             Self::Floor => "floor",
         }
     }
+
+    /// What its clients speak.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Fanout => Dialect::Native,
+            Self::Socketioxide | Self::SocketIo => Dialect::SocketIo,
+            Self::Channel | Self::Broadcast | Self::Bun | Self::Ws | Self::Floor => Dialect::Plain,
+        }
+    }
+
+    /// Where its clients go.
+    pub fn path(self) -> &'static str {
+        match self.dialect() {
+            Dialect::SocketIo => "/socket.io/",
+            Dialect::Native | Dialect::Plain => "/ws",
+        }
+    }
+
+    /// Whether it is somebody else's. What fails on its own account ends the comparison;
+    /// a peer that fails is left out and named.
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Fanout | Self::Floor)
+    }
+}
+
+/// What a server's process is told on its command line; the scripts in `peers/` are told
+/// the same.
+#[derive(clap::Args, Clone, Debug)]
+#[allow(clippy::exhaustive_structs)] // Made by whoever starts one.
+pub struct Serve {
+    /// Which.
+    pub server: Kind,
+    /// Where; 0 is any that is free.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Bytes of a payload.
+    #[arg(long, default_value_t = 200)]
+    pub payload: usize,
+    /// Which rooms messages are for.
+    #[arg(long, value_enum, default_value = "one")]
+    pub rooms: Rooms,
+    /// How many clients will come, and with them their rooms.
+    #[arg(long, default_value_t = 1)]
+    pub clients: usize,
 }
 
 /// A server under load. Everything else it does on threads of its own.
 pub trait Server {
-    /// How many clients are in the room.
+    /// How many clients are in their rooms.
     fn clients(&self) -> usize;
 
     /// Publishes the next messages as one burst.
@@ -70,16 +139,40 @@ pub trait Server {
 /// Serves on loopback until stdin closes.
 ///
 /// # Errors
-/// Where it cannot listen, or is told what it cannot do.
-pub fn serve(kind: Kind, port: u16, payload: usize) -> io::Result<()> {
-    let mut messages = Messages::new(payload).map_err(io::Error::other)?;
+/// Where it cannot listen, is no server in Rust, or is told what it cannot do.
+pub fn serve(serve: &Serve) -> io::Result<()> {
+    let Serve { server, port, payload, rooms, clients } = *serve;
+    let mut messages = Messages::new(payload, rooms, clients).map_err(io::Error::other)?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     let addr = listener.local_addr()?;
-    let mut server: Box<dyn Server> = match kind {
-        Kind::Fanout => Box::new(fanout::start(listener)?),
-        Kind::Broadcast => Box::new(broadcast::start(listener)?),
+    let mut server: Box<dyn Server> = match server {
+        Kind::Fanout => Box::new(fanout::start(listener, rooms, clients)?),
+        Kind::Channel => Box::new(channel::start(listener)?),
+        Kind::Broadcast => Box::new(broadcast::start(listener, rooms, clients)?),
+        Kind::Socketioxide => Box::new(socketioxide::start(listener)?),
         Kind::Floor => Box::new(floor::start(listener)?),
-        kind => return Err(io::Error::other(format!("{} is not there yet", kind.name()))),
+        Kind::Bun | Kind::Ws | Kind::SocketIo => {
+            let told = format!("{} is no server of this program: see peers/", server.name());
+            return Err(io::Error::other(told));
+        }
     };
     control::obey(&mut *server, addr, &mut messages, io::stdin().lock(), io::stdout().lock())
+}
+
+/// The room that a client of a peer asks for in its query; without one it is in that of
+/// all.
+#[derive(serde::Deserialize)]
+struct Asked {
+    room: Option<String>,
+}
+
+impl Asked {
+    fn room(self) -> String {
+        self.room.unwrap_or_else(|| ROOM.to_owned())
+    }
+}
+
+/// The name of a room that was drawn.
+fn name(room: Option<usize>) -> Cow<'static, str> {
+    room.map_or(Cow::Borrowed(ROOM), |room| message::room(room).into())
 }

@@ -1,11 +1,21 @@
 //! From runs to what is reported: medians, with how far they spread.
+//!
+//! Ratios are made within a repetition. A server that failed in a case has no row in
+//! it but a note: half of its repetitions would be compared with all of the others'.
 
-use hdrhistogram::Histogram;
+pub mod latency;
+pub mod stalled;
+
 use serde::Serialize;
 
+use self::latency::Latency;
 use crate::comparison::Outcome;
-use crate::run::{Case, Measured};
+use crate::run::{Case, Measured, Rooms};
 use crate::servers::Kind;
+
+/// Of a core, how much the clients may use before it is they who are measured: they
+/// are one thread.
+const BUSY: f64 = 0.9;
 
 /// The median of some values, and the least and the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -20,9 +30,14 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of `values`, which are then in order; `None` where there are none.
+    /// Of those of `values` that are finite, which are then in order; `None` where there
+    /// are none.
     pub fn of(values: &mut [f64]) -> Option<Self> {
         values.sort_unstable_by(f64::total_cmp);
+        // What is not finite is at both ends.
+        let first = values.iter().position(|value| value.is_finite())?;
+        let last = values.iter().rposition(|value| value.is_finite())?;
+        let values = &values[first..=last];
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
         let median = match values.len() % 2 {
@@ -47,16 +62,31 @@ pub struct Row {
     pub to_fanout: Option<Spread>,
     /// Messages that reached their clients in a second.
     pub deliveries_per_s: Spread,
-    /// Microseconds from publishing to the client, of all repetitions: half of the
-    /// messages took no longer.
-    pub latency_p50_us: f64,
-    /// As above, for 99 of 100.
-    pub latency_p99_us: f64,
-    /// As above, for 999 of 1,000.
-    pub latency_p999_us: f64,
-    /// Microseconds of the clients' CPU time for a delivered message: where both
-    /// together are all that the machine has, the clients held up the server.
+    /// From publishing to the client.
+    #[serde(flatten)]
+    pub latency: Latency,
+    /// Bytes that its process holds for a connection before the first message; `None`
+    /// where the system does not tell.
+    pub idle_bytes: Option<Spread>,
+    /// The most that its process has held in all, in bytes.
+    pub peak_bytes: Option<Spread>,
+    /// Microseconds of the clients' CPU time for a delivered message.
     pub load_cpu_us: Spread,
+    /// Of a core, how much the clients have used.
+    pub load_cores: Spread,
+    /// Whether the clients may have held up the server: they are one thread, and had
+    /// hardly any time to spare. Its CPU time stands, deliveries and latency are theirs.
+    pub load_bound: bool,
+}
+
+/// A server that has no row, and why.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// Which.
+    pub server: Kind,
+    /// Why.
+    pub reason: String,
 }
 
 /// One case.
@@ -72,101 +102,90 @@ pub struct Summary {
     pub deliveries: u64,
     /// The servers, as they were asked for.
     pub rows: Vec<Row>,
+    /// Those that failed.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Summary {
-    /// Of a case that was run at least once; `None` where it was not.
-    pub fn of(outcome: &Outcome) -> Option<Self> {
-        let rows = (0..outcome.servers.len()).map(|at| row(outcome, at));
-        Some(Self {
+    /// Of a case that was run.
+    pub fn of(outcome: &Outcome) -> Self {
+        let (mut rows, mut left_out) = (Vec::new(), Vec::new());
+        for (at, &server) in outcome.servers.iter().enumerate() {
+            let failure = outcome.failures.iter().find(|(failed, _)| *failed == server);
+            match failure.map_or_else(|| row(outcome, at).ok_or("it was not run"), |f| Err(&f.1)) {
+                Ok(row) => rows.push(row),
+                Err(reason) => left_out.push(LeftOut { server, reason: reason.to_owned() }),
+            }
+        }
+        Self {
             case: outcome.case,
             repetitions: outcome.runs.len(),
             deliveries: outcome.case.deliveries(),
-            rows: rows.collect::<Option<_>>()?,
-        })
+            rows,
+            left_out,
+        }
     }
+
+    /// The row of a server, where it has one.
+    pub fn row(&self, server: Kind) -> Option<&Row> {
+        self.rows.iter().find(|row| row.server == server)
+    }
+}
+
+/// The servers of some cases, each once, in their order.
+pub fn servers(cases: &[Summary]) -> Vec<Kind> {
+    let mut servers = Vec::new();
+    for row in cases.iter().flat_map(|case| &case.rows) {
+        if !servers.contains(&row.server) {
+            servers.push(row.server);
+        }
+    }
+    servers
+}
+
+/// What a case is called, in a few words.
+pub fn name(case: &Case) -> String {
+    let Case { clients, payload, burst, .. } = case;
+    let rooms = match case.rooms {
+        Rooms::One => "",
+        Rooms::Each => ", a room each",
+    };
+    let stalled = match case.stalled {
+        0 => String::new(),
+        percent => format!(", {percent} % stalled"),
+    };
+    let clients = crate::report::grouped(*clients as f64);
+    format!("{clients} clients, payload {payload} B, burst {burst}{rooms}{stalled}")
 }
 
 fn row(outcome: &Outcome, at: usize) -> Option<Row> {
     let deliveries = outcome.case.deliveries() as f64;
-    let spread = |value: &dyn Fn(&Measured) -> f64| {
-        Spread::of(&mut outcome.runs.iter().map(|runs| value(&runs[at])).collect::<Vec<_>>())
+    let runs = || outcome.runs.iter().filter_map(|runs| runs[at].as_ref());
+    let spread = |value: &dyn Fn(&Measured) -> Option<f64>| {
+        Spread::of(&mut runs().filter_map(value).collect::<Vec<_>>())
     };
     let to = |kind: Kind| {
         let other = outcome.servers.iter().position(|server| *server == kind)?;
-        let ratio =
-            |runs: &Vec<Measured>| runs[at].cpu.as_secs_f64() / runs[other].cpu.as_secs_f64();
-        Spread::of(&mut outcome.runs.iter().map(ratio).collect::<Vec<_>>())
+        let both =
+            outcome.runs.iter().filter_map(|runs| runs[at].as_ref().zip(runs[other].as_ref()));
+        let ratios = both.map(|(run, other)| run.cpu.as_secs_f64() / other.cpu.as_secs_f64());
+        Spread::of(&mut ratios.collect::<Vec<_>>())
     };
-    let mut latency = Histogram::<u64>::new(3).ok()?;
-    for runs in &outcome.runs {
-        latency.add(&runs[at].latency).ok()?;
-    }
-    let quantile = |q| latency.value_at_quantile(q) as f64 / 1e3;
+    let load_cores = spread(&|run| Some(run.load_cpu.as_secs_f64() / run.elapsed.as_secs_f64()))?;
     Some(Row {
         server: outcome.servers[at],
-        cpu_us: spread(&|run| run.cpu.as_secs_f64() * 1e6 / deliveries)?,
+        cpu_us: spread(&|run| Some(run.cpu.as_secs_f64() * 1e6 / deliveries))?,
         to_floor: to(Kind::Floor),
         to_fanout: to(Kind::Fanout),
-        deliveries_per_s: spread(&|run| deliveries / run.elapsed.as_secs_f64())?,
-        latency_p50_us: quantile(0.5),
-        latency_p99_us: quantile(0.99),
-        latency_p999_us: quantile(0.999),
-        load_cpu_us: spread(&|run| run.load_cpu.as_secs_f64() * 1e6 / deliveries)?,
+        deliveries_per_s: spread(&|run| Some(deliveries / run.elapsed.as_secs_f64()))?,
+        latency: Latency::of(runs().map(|run| &run.latency))?,
+        idle_bytes: spread(&|run| run.idle_bytes),
+        peak_bytes: spread(&|run| run.peak_bytes),
+        load_cpu_us: spread(&|run| Some(run.load_cpu.as_secs_f64() * 1e6 / deliveries))?,
+        load_cores,
+        load_bound: load_cores.median > BUSY,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::run::Rooms;
-
-    #[test]
-    fn a_median_is_in_the_middle() {
-        let spread = |values: &mut [f64]| Spread::of(values).map(|s| (s.median, s.min, s.max));
-        assert_eq!(spread(&mut [3.0, 1.0, 2.0]), Some((2.0, 1.0, 3.0)));
-        assert_eq!(spread(&mut [4.0, 1.0, 2.0, 10.0]), Some((3.0, 1.0, 10.0)));
-        assert_eq!(spread(&mut []), None);
-    }
-
-    fn measured(cpu: u64, latency: u64) -> Measured {
-        let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap();
-        histogram.record_n(latency, 100).unwrap();
-        Measured {
-            cpu: Duration::from_micros(cpu),
-            load_cpu: Duration::from_micros(50),
-            elapsed: Duration::from_millis(1),
-            latency: histogram,
-            idle_bytes: None,
-            peak_bytes: None,
-        }
-    }
-
-    #[test]
-    fn ratios_are_made_within_a_repetition() {
-        // A machine that is three times slower from the second repetition on.
-        let runs = [(100, 200), (300, 600), (300, 900)];
-        let outcome = Outcome {
-            case: Case {
-                clients: 10,
-                payload: 200,
-                burst: 5,
-                bursts: 2,
-                rooms: Rooms::One,
-                stalled: 0,
-            },
-            servers: vec![Kind::Floor, Kind::Fanout],
-            runs: runs.map(|(a, b)| vec![measured(a, 1_000), measured(b, 2_000_000)]).into(),
-        };
-        let summary = Summary::of(&outcome).unwrap();
-        let [floor, fanout] = &summary.rows[..] else { panic!("{summary:?}") };
-        let ratio = Spread { median: 2.0, min: 2.0, max: 3.0 };
-        assert_eq!((fanout.to_floor, fanout.to_fanout.unwrap().max), (Some(ratio), 1.0));
-        assert!((floor.to_fanout.unwrap().median - 0.5).abs() < 1e-9);
-        assert_eq!(floor.cpu_us, Spread { median: 3.0, min: 1.0, max: 3.0 });
-        assert!((fanout.deliveries_per_s.median - 100_000.0).abs() < 1e-6);
-        assert!((fanout.latency_p99_us / 2_000.0 - 1.0).abs() < 0.001);
-    }
-}
+pub(crate) mod tests;

@@ -1,11 +1,16 @@
 //! The comparison: see `--help`.
 
 use std::error::Error;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
+use benches::drive;
 use benches::machine::Machine;
 use benches::options::{Cli, Command, Options};
-use benches::report;
+use benches::progress::Shown;
+use benches::report::{self, Report};
+use benches::scenario;
 use benches::servers;
 use benches::summary::Summary;
 use clap::Parser;
@@ -13,9 +18,11 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Some(Command::Serve { server, port, payload }) => {
-            servers::serve(server, port, payload).map_err(Into::into)
-        }
+        Some(Command::Serve(serve)) => servers::serve(&serve).map_err(Into::into),
+        Some(Command::Drive(options)) => std::env::current_exe()
+            .map_err(Into::into)
+            .and_then(|program| drive::drive(&options, &program).map_err(Into::into)),
+        Some(Command::Scenarios(args)) => scenario::run(&args),
         _ => compare(&cli.options),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
@@ -31,36 +38,41 @@ fn main() -> ExitCode {
 
 fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     let comparison = options.comparison(std::env::current_exe()?)?;
+    let files = [("--json", &options.json), ("--html", &options.html)];
+    for (option, path) in files {
+        path.as_deref().map_or(Ok(()), |path| told(option, path, report::writable(path)))?;
+    }
     let machine = Machine::here();
-    if cfg!(debug_assertions) {
+    if !machine.optimised {
         eprintln!("This build is not optimised: its figures mean nothing. Use --release.");
     }
     println!("{machine}\n");
-    let mut summaries: Vec<Summary> = Vec::new();
-    comparison.run(
-        |run| {
-            let (case, server) = (run.case, run.server.name());
-            eprintln!(
-                "[{:>3}/{}] {} clients, {} B, burst {}: repetition {}, {server}",
-                run.done + 1,
-                run.total,
-                case.clients,
-                case.payload,
-                case.burst,
-                run.repetition + 1,
-            );
-        },
+    let shown = Shown::here();
+    let mut cases: Vec<Summary> = Vec::new();
+    let ran = comparison.run(
+        |run| shown.begin(&run),
         |outcome| {
-            if let Some(summary) = Summary::of(&outcome) {
-                println!("{}", report::table(&summary));
-                summaries.push(summary);
-            }
+            let summary = Summary::of(&outcome);
+            shown.print(&report::table(&summary));
+            cases.push(summary);
         },
-    )?;
-    println!("{}", report::LEGEND);
-    if let Some(path) = &options.json {
-        report::write_json(path, &machine, &summaries)
-            .map_err(|error| format!("--json: {}: {error}", path.display()))?;
+    );
+    shown.finish();
+    if cases.is_empty() {
+        return Ok(ran?);
     }
-    Ok(())
+    // Also where a later case has failed.
+    let report = Report::new(&machine, &cases);
+    println!("{}", report.end());
+    if let Some(path) = &options.json {
+        told("--json", path, report.write_json(path))?;
+    }
+    if let Some(path) = &options.html {
+        told("--html", path, report.write_html(path))?;
+    }
+    Ok(ran?)
+}
+
+fn told(option: &str, path: &Path, result: io::Result<()>) -> Result<(), String> {
+    result.map_err(|error| format!("{option}: {}: {error}", path.display()))
 }

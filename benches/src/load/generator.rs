@@ -1,14 +1,14 @@
 //! All clients of one run, polled by one thread.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::client::{Client, Problem};
+use super::client::{Client, Expected, Problem, answer};
+use super::endpoint::{Dialect, Endpoint, source};
 use super::frame::MAX_FRAME;
 use super::handshake::{self, HandshakeError};
 use crate::clock;
@@ -19,8 +19,9 @@ const EVENTS: usize = 1024;
 const BUFFER: usize = 4 * MAX_FRAME;
 /// The longest latency that is told apart, one minute, to three digits.
 const MAX_LATENCY_NS: u64 = 60_000_000_000;
-/// Most bytes of a ping: RFC 6455, 5.5.
-const MAX_PING: usize = 125;
+/// Connections after which those that are there are looked after: a server may ask
+/// whether they are.
+const LOOK_AFTER: usize = 64;
 
 /// Why clients did not get what they should.
 #[derive(Debug, thiserror::Error)]
@@ -82,56 +83,78 @@ pub struct Load {
     events: Events,
     clients: Vec<(TcpStream, Client)>,
     buffer: Box<[u8]>,
-    text_len: usize,
+    payload: usize,
     received: u64,
     ended: usize,
+    /// How many, from the first, are not read any more.
+    stalled: usize,
     /// Whether connections may end now.
     finishing: bool,
     latency: Option<Histogram<u64>>,
 }
 
 impl Load {
-    /// Nobody yet. Messages have `text_len` bytes.
+    /// Nobody yet. Payloads of messages have `payload` bytes.
     ///
     /// # Errors
     /// Where the system has nothing to poll with.
-    pub fn new(text_len: usize) -> io::Result<Self> {
+    pub fn new(payload: usize) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             clients: Vec::new(),
             buffer: vec![0; BUFFER].into(),
-            text_len,
+            payload,
             received: 0,
             ended: 0,
+            stalled: 0,
             finishing: false,
             latency: None,
         })
     }
 
-    /// Opens `count` connections more, one after the other.
+    /// Opens `count` connections more, one after the other. Client `n` of all asks for
+    /// room `n` where each has one.
     ///
     /// # Errors
     /// [`LoadError::Handshake`] with the first that was not let in.
     pub fn connect(
         &mut self,
-        addr: SocketAddr,
+        endpoint: &Endpoint,
         count: usize,
         deadline: Instant,
     ) -> Result<(), LoadError> {
         self.clients.reserve(count);
         for _ in 0..count {
             let at = self.clients.len();
-            let opened = handshake::open(addr, deadline);
+            let opened = open(endpoint, at, deadline);
             let opened = opened.map_err(|source| LoadError::Handshake { client: at, source })?;
             let (stream, first) = opened;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             self.poll.registry().register(&mut stream, Token(at), Interest::READABLE)?;
-            self.clients.push((stream, Client::default()));
+            let client = Client::new(Expected {
+                dialect: endpoint.dialect,
+                room: endpoint.room(at),
+                text_len: endpoint.dialect.text_len(self.payload, endpoint.rooms),
+            });
+            self.clients.push((stream, client));
             self.take(at, first.len(), &first)?;
+            if at.is_multiple_of(LOOK_AFTER) {
+                self.idle(Duration::ZERO)?;
+            }
         }
         Ok(())
+    }
+
+    /// The first `count` clients are not read from now on, nor is their account judged.
+    /// Their connections stay open.
+    pub fn stall(&mut self, count: usize) {
+        let count = count.min(self.clients.len());
+        for at in self.stalled..count {
+            self.unwatch(at);
+        }
+        self.stalled = self.stalled.max(count);
     }
 
     /// Messages received so far, by all clients.
@@ -250,10 +273,14 @@ impl Load {
         if !self.finishing {
             return Err(LoadError::Lost { client: at });
         }
+        self.unwatch(at);
+        Ok(())
+    }
+
+    fn unwatch(&mut self, at: usize) {
         // An error means that it is not watched any more.
         let _ = self.poll.registry().deregister(&mut self.clients[at].0);
         self.ended += 1;
-        Ok(())
     }
 
     fn take(&mut self, at: usize, filled: usize, buffer: &[u8]) -> Result<(), LoadError> {
@@ -266,9 +293,7 @@ impl Load {
                 latency.saturating_record(now.saturating_sub(sent));
             }
         };
-        let taken = client.take(&buffer[..filled], self.text_len, on_message, |payload| {
-            pong(stream, payload);
-        });
+        let taken = client.take(&buffer[..filled], on_message, |ping| answer(stream, ping));
         match taken {
             Err(Problem::Closed(_)) if self.finishing => Ok(()),
             result => result.map_err(|source| LoadError::Wrong { client: at, source }),
@@ -276,13 +301,18 @@ impl Load {
     }
 }
 
-/// Answers a ping, so that the server does not take the client for gone. Where the
-/// socket is full the server hears of it by the next one.
-fn pong(stream: &mut TcpStream, payload: &[u8]) {
-    let mut frame = [0; 6 + MAX_PING];
-    let Some(body) = frame[6..].get_mut(..payload.len()) else { return };
-    // Masked with zeros, which leave it as it is.
-    body.copy_from_slice(payload);
-    (frame[0], frame[1]) = (0x8a, 0x80 | payload.len() as u8);
-    let _ = stream.write(&frame[..6 + payload.len()]);
+/// What the credential is nobody checks, that there is one saves a frame.
+const TOKEN: Option<&str> = Some("anybody");
+
+fn open(
+    endpoint: &Endpoint,
+    client: usize,
+    deadline: Instant,
+) -> Result<(std::net::TcpStream, Vec<u8>), HandshakeError> {
+    let Endpoint { addr, dialect, .. } = *endpoint;
+    let request = handshake::request(&addr.to_string(), &endpoint.target(client), TOKEN);
+    let socket = handshake::socket(addr, source(client, addr, 0))?;
+    // Of the others, the server is asked how many of them are in.
+    let greeted = (dialect == Dialect::SocketIo).then_some(dialect);
+    handshake::open(socket, addr, &request, greeted, deadline)
 }

@@ -105,6 +105,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR", env = "FANOUT_BENCH_PEERS")]
     pub peers: Option<PathBuf>,
 
+    /// How many shards this library has; as many as processors by default.
+    #[arg(long, value_name = "N")]
+    pub shards: Option<usize>,
+
     /// Also writes everything to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -129,11 +133,12 @@ impl Options {
     /// # Errors
     /// [`OptionsError`] names the option, its bounds and what was given.
     pub fn comparison(&self, program: PathBuf) -> Result<Comparison, OptionsError> {
+        within("shards", self.shards.as_slice(), 1, 64)?;
         within("repetitions", &[self.repetitions], 1, 1000)?;
         within("messages", self.messages.as_slice(), 1, 10_000_000)?;
         within("time-limit", &[self.time_limit as usize], 1, 3600)?;
         let peers = self.peers.clone().unwrap_or_else(Programs::peers_here);
-        let programs = Programs { own: program, peers };
+        let programs = Programs { own: program, peers, shards: self.shards };
         Ok(Comparison {
             servers: self.servers(&programs)?,
             cases: self.cases()?,

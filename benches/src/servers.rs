@@ -23,9 +23,9 @@ use crate::load::Dialect;
 use crate::message::{self, Messages, ROOM};
 use crate::run::Rooms;
 
-/// Bytes that the kernel may hold for a client: what `ws-sink` sets by default, and
-/// the floor as well.
-const SEND_BUFFER: usize = 64 * 1024;
+/// What the floor asks the kernel for as a send buffer: as `ws-sink` does by default,
+/// which is half of what Linux then takes.
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize)]
@@ -122,6 +122,9 @@ pub struct Serve {
     /// How many clients will come, and with them their rooms.
     #[arg(long, default_value_t = 1)]
     pub clients: usize,
+    /// How many shards this library has.
+    #[arg(long)]
+    pub shards: Option<usize>,
 }
 
 /// A server under load. Everything else it does on threads of its own.
@@ -141,12 +144,12 @@ pub trait Server {
 /// # Errors
 /// Where it cannot listen, is no server in Rust, or is told what it cannot do.
 pub fn serve(serve: &Serve) -> io::Result<()> {
-    let Serve { server, port, payload, rooms, clients } = *serve;
+    let Serve { server, port, payload, rooms, clients, shards } = *serve;
     let mut messages = Messages::new(payload, rooms, clients).map_err(io::Error::other)?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     let addr = listener.local_addr()?;
     let mut server: Box<dyn Server> = match server {
-        Kind::Fanout => Box::new(fanout::start(listener, rooms, clients)?),
+        Kind::Fanout => Box::new(fanout::start(listener, rooms, clients, shards)?),
         Kind::Channel => Box::new(channel::start(listener)?),
         Kind::Broadcast => Box::new(broadcast::start(listener, rooms, clients)?),
         Kind::Socketioxide => Box::new(socketioxide::start(listener)?),

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 fn programs() -> Programs {
     let peers = std::env::var_os("FANOUT_BENCH_PEERS");
     let peers = peers.map_or_else(Programs::peers_here, Into::into);
-    Programs { own: env!("CARGO_BIN_EXE_fanout-bench").into(), peers }
+    Programs { own: env!("CARGO_BIN_EXE_fanout-bench").into(), peers, shards: None }
 }
 
 /// That every client gets everything once and in order a run checks itself.

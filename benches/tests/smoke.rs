@@ -68,7 +68,7 @@ fn every_server_delivers_everything_and_it_is_reported() {
 
 /// This package's own servers, and a folder of peers.
 fn programs(peers: &Path) -> Programs {
-    Programs { own: PROGRAM.into(), peers: peers.to_owned() }
+    Programs { own: PROGRAM.into(), peers: peers.to_owned(), shards: None }
 }
 
 fn no_peers() -> Programs {
@@ -168,7 +168,7 @@ fn a_peer_that_fails_is_named_and_the_rest_goes_on() {
 fn what_is_compared_with_may_not_fail() {
     let peers = Peers::new("ends", "exit 3\n");
     for (own, failed) in [(PROGRAM, None), ("no-such-program", Some(Kind::Fanout))] {
-        let programs = Programs { own: own.into(), peers: peers.0.clone() };
+        let programs = Programs { own: own.into(), peers: peers.0.clone(), shards: None };
         let mut outcomes = Vec::new();
         let went = comparison(programs, &[Kind::Bun, Kind::Fanout])
             .run(|_| (), |outcome| outcomes.push(outcome));

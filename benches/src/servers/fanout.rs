@@ -41,6 +41,7 @@ pub(super) fn start(
     listener: TcpListener,
     rooms: Rooms,
     clients: usize,
+    shards: Option<usize>,
 ) -> io::Result<impl Server> {
     let runtime = Runtime::new()?;
     let user = RoleAccess::new("user").joins("user:{subject}");
@@ -52,7 +53,9 @@ pub(super) fn start(
     };
     let access = Access::new([user]).map_err(io::Error::other)?;
     let entered = runtime.enter();
-    let hub = Hub::builder(access).readiness(Sockets::new).build()?;
+    let hub = Hub::builder(access).readiness(Sockets::new);
+    let hub = if let Some(shards) = shards { hub.shards(shards) } else { hub };
+    let hub = hub.build()?;
     let ws = Ws::new(&hub, Everybody::default());
     let app = Router::new().route("/ws", get(async move |request: Request| ws.upgrade(request)));
     listener.set_nonblocking(true)?;

@@ -15,6 +15,8 @@ pub struct Programs {
     pub own: PathBuf,
     /// The folder of the others: scripts, and what `install.sh` there has installed.
     pub peers: PathBuf,
+    /// How many shards this library has; as many as processors where nothing is said.
+    pub shards: Option<usize>,
 }
 
 /// A server that is not there.
@@ -77,6 +79,9 @@ impl Programs {
         };
         command.args(["--port", "0", "--payload", &case.payload.to_string()]);
         command.args(["--rooms", case.rooms.name(), "--clients", &case.clients.to_string()]);
+        if let (Kind::Fanout, Some(shards)) = (server, self.shards) {
+            command.args(["--shards", &shards.to_string()]);
+        }
         Ok(command)
     }
 }
@@ -110,7 +115,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_what_to_do() {
-        let programs = Programs { own: "own".into(), peers: "/no/such/folder".into() };
+        let programs =
+            Programs { own: "own".into(), peers: "/no/such/folder".into(), shards: None };
         let missing = programs.available(Kind::Ws).unwrap_err().to_string();
         let told = "ws is not installed: /no/such/folder/ws.mjs is missing. \
                     Name the folder with --peers, or leave it out";
@@ -120,7 +126,8 @@ mod tests {
 
     #[test]
     fn a_server_of_this_program_is_told_the_case() {
-        let programs = Programs { own: "own".into(), peers: "/no/such/folder".into() };
+        let programs =
+            Programs { own: "own".into(), peers: "/no/such/folder".into(), shards: None };
         let (clients, payload) = (7, 300);
         let case = Case { clients, payload, burst: 1, bursts: 1, rooms: Rooms::Each, stalled: 0 };
         let command = programs.command(Kind::Channel, &case).unwrap();

@@ -225,11 +225,10 @@ impl Shard {
         if !self.walk.under_way() {
             return;
         }
-        if time > TURN {
-            self.writes = (self.writes / 2).max(*WRITES.start());
-        } else if time < TURN / 2 {
-            self.writes = (self.writes * 2).min(*WRITES.end());
-        }
+        let fitting = self.writes as u128 * TURN.as_nanos() / time.as_nanos().max(1);
+        // Not at once: it may have been the turn of somebody else on this processor.
+        let fitting = (fitting as usize).clamp(self.writes / 2, self.writes * 2);
+        self.writes = fitting.clamp(*WRITES.start(), *WRITES.end());
     }
 
     fn act(&mut self, command: Command) {

@@ -35,6 +35,12 @@ use crate::shard::Shard;
 const MAX_ITEMS: usize = 256;
 const MAX_ENTRIES: usize = 4096;
 
+/// Connections that are fetched together.
+const LOT: usize = 8;
+
+/// Keys of connections, and their groups.
+type Lot = SmallVec<[(u32, u32); LOT]>;
+
 const NONE: u32 = u32::MAX;
 
 /// What is being delivered.
@@ -368,20 +374,45 @@ impl Walk {
         Delivered::Behind { bytes: taken }
     }
 
-    /// The next connection to write to, and its group.
-    fn next(
+    /// The next connections to write to, at most `most`, and their groups.
+    fn next_lot(
         &mut self,
         members: &Members,
         connections: &slab::Slab<Connection>,
-    ) -> Option<(usize, u32)> {
-        let at = self.next;
-        self.next += 1;
-        if let Some(room) = self.single_room() {
+        most: usize,
+    ) -> Lot {
+        let most = most.min(LOT);
+        let lot: Lot = if let Some(room) = self.single_room() {
             // The first group is the one of all.
-            return members.of(room).get(at).map(|member| (member.connection as usize, 0));
-        }
-        let key = *self.touched.get(at)? as usize;
-        Some((key, connections[key].walk_group))
+            let left = &members.of(room)[self.next..];
+            left.iter().take(most).map(|member| (member.connection, 0)).collect()
+        } else {
+            let left = &self.touched[self.next..];
+            let group = |key: &u32| (*key, connections[*key as usize].walk_group);
+            left.iter().take(most).map(group).collect()
+        };
+        self.next += lot.len();
+        lot
+    }
+}
+
+/// Brings what is needed of some connections into the processor's cache, all at once: the
+/// kernel's work for one write displaces what is needed for the next, and waiting for one
+/// after the other costs as much as all else that is done here for a write.
+fn fetch(lot: &Lot, connections: &slab::Slab<Connection>) {
+    let state = |(key, _): &(u32, u32)| {
+        let connection = &connections[*key as usize];
+        usize::from(connection.is_live()) ^ usize::from(connection.phase == Phase::Open)
+    };
+    std::hint::black_box(lot.iter().map(state).fold(0, std::ops::BitXor::bitxor));
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsRawFd;
+        let socket = |(key, _): &(u32, u32)| {
+            let sink = connections[*key as usize].sink.as_ref();
+            sink.and_then(|sink| Some(sink.socket()?.as_raw_fd())).unwrap_or_default()
+        };
+        std::hint::black_box(lot.iter().map(socket).fold(0, std::ops::BitXor::bitxor));
     }
 }
 
@@ -444,27 +475,14 @@ impl Shard {
         }
         if !self.walk.audiences.is_empty() {
             while budget > 0 {
-                let Some((key, group)) = self.walk.next(&self.members, &self.connections) else {
+                let lot = self.walk.next_lot(&self.members, &self.connections, budget);
+                if lot.is_empty() {
                     break;
-                };
-                budget -= 1;
-                match self.walk.deliver(group, &mut self.connections[key], self.now) {
-                    Delivered::Done { frames, bytes } => self.counters.delivered(frames, bytes),
-                    Delivered::Behind { bytes } => {
-                        self.counters.delivered(0, bytes);
-                        self.counters.fell_behind += 1;
-                        self.wait_for_room(key);
-                    }
-                    Delivered::Failed => self.condemn(key),
                 }
-                let payloads = &mut self.walk.groups[group as usize];
-                if payloads.members == 1 {
-                    // Nobody else gets it: the memory serves the next.
-                    for payload in payloads.payloads.drain(..) {
-                        if let Joined::Many(buffer) = payload.bytes {
-                            keep(&mut self.walk.spare, buffer);
-                        }
-                    }
+                budget -= lot.len();
+                fetch(&lot, &self.connections);
+                for (key, group) in lot {
+                    self.write(key as usize, group);
                 }
             }
             if budget == 0 {
@@ -478,5 +496,27 @@ impl Shard {
         self.shared.has_read(self.index, &after);
         self.counters.publish(self.connections.len(), &self.shared.shards[self.index].counts);
         true
+    }
+
+    /// Writes to one connection what its group gets.
+    fn write(&mut self, key: usize, group: u32) {
+        match self.walk.deliver(group, &mut self.connections[key], self.now) {
+            Delivered::Done { frames, bytes } => self.counters.delivered(frames, bytes),
+            Delivered::Behind { bytes } => {
+                self.counters.delivered(0, bytes);
+                self.counters.fell_behind += 1;
+                self.wait_for_room(key);
+            }
+            Delivered::Failed => self.condemn(key),
+        }
+        let payloads = &mut self.walk.groups[group as usize];
+        if payloads.members == 1 {
+            // Nobody else gets it: the memory serves the next.
+            for payload in payloads.payloads.drain(..) {
+                if let Joined::Many(buffer) = payload.bytes {
+                    keep(&mut self.walk.spare, buffer);
+                }
+            }
+        }
     }
 }

@@ -48,8 +48,9 @@ pub struct WsConfig {
     pub pending: usize,
     /// How long a client may take from the upgrade until it has said who it is. 5 s.
     pub auth_timeout: Duration,
-    /// Bytes that the kernel may hold for a client that does not read. `None` leaves
-    /// it to the kernel, which takes megabytes. 64 KiB.
+    /// Bytes of its memory that the kernel may use for a client that does not read, about
+    /// half of them for its own book-keeping. `None` leaves it to the kernel, which takes
+    /// megabytes. 64 KiB; clients far away with much to get need more.
     pub send_buffer: Option<usize>,
 }
 
@@ -220,6 +221,8 @@ impl Ws {
         // Both are for speed and memory alone: the connection works without.
         let _ = stream.set_nodelay(true);
         if let Some(bytes) = self.0.config.send_buffer {
+            // Linux takes twice as much as it is asked for: socket(7).
+            let bytes = if cfg!(target_os = "linux") { bytes / 2 } else { bytes };
             let _ = socket2::SockRef::from(stream).set_send_buffer_size(bytes);
         }
     }

@@ -1,9 +1,13 @@
 //! Benchmarks of fanout, and of its peers in the same run.
 //!
-//! Two kinds. What the library itself costs, in process and without sockets:
-//! `cargo bench -p benches` ([`in_memory`] is what those benches share). And what a
-//! delivery costs over real WebSockets, beside other servers:
-//! `cargo run --release -p benches --bin fanout-bench`, on Unix.
+//! What the library itself costs, in process and without sockets, `cargo bench -p benches`
+//! tells; [`in_memory`] is what those benches share. Over real WebSockets there is
+//! `fanout-bench`, on Unix (`cargo run --release -p benches --bin fanout-bench -- --help`):
+//!
+//! - by itself it compares what a delivery costs with what it costs other servers;
+//! - [`drive`] is the load generator alone, against any server, open loop;
+//! - [`scenario`] shows what a hub does under trouble: clients that stall, that leave all at
+//!   once, that send without end.
 //!
 //! ```text
 //! parent process                                   child process, one a run

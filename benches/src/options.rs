@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_server_that_is_not_there_is_left_out_unless_it_is_asked_for() {
         let servers = comparison(&["--quick", "--peers", "/no/such/folder"]).unwrap().servers;
-        let rust = ["floor", "fanout", "channel", "broadcast", "socketioxide"];
+        let rust = ["floor", "fanout", "channel", "batched", "broadcast", "socketioxide"];
         assert_eq!(servers.iter().map(|kind| kind.name()).collect::<Vec<_>>(), rust);
         let asked = ["--quick", "--peers", "/no/such/folder", "--servers", "floor,bun"];
         let error = comparison(&asked).unwrap_err().to_string();

@@ -34,8 +34,10 @@ const SEND_BUFFER: usize = 32 * 1024;
 pub enum Kind {
     /// This library: a hub, `ws-sink` behind axum.
     Fanout,
-    /// axum's WebSocket, a task and a bounded channel a connection.
+    /// axum's WebSocket, a task and a bounded channel a connection, one send a message.
     Channel,
+    /// The same, with all that waits for a connection in one write.
+    Batched,
     /// axum's WebSocket and `tokio::sync::broadcast`, a task a connection.
     Broadcast,
     /// Socket.IO in Rust.
@@ -54,10 +56,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order in which they are shown where nobody asks for another.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Floor,
         Self::Fanout,
         Self::Channel,
+        Self::Batched,
         Self::Broadcast,
         Self::Socketioxide,
         Self::Bun,
@@ -70,6 +73,7 @@ impl Kind {
         match self {
             Self::Fanout => "fanout",
             Self::Channel => "channel",
+            Self::Batched => "batched",
             Self::Broadcast => "broadcast",
             Self::Socketioxide => "socketioxide",
             Self::Bun => "bun",
@@ -84,7 +88,7 @@ impl Kind {
         match self {
             Self::Fanout => Dialect::Native,
             Self::Socketioxide | Self::SocketIo => Dialect::SocketIo,
-            Self::Channel | Self::Broadcast | Self::Bun | Self::Ws | Self::Floor => Dialect::Plain,
+            _ => Dialect::Plain,
         }
     }
 
@@ -150,7 +154,8 @@ pub fn serve(serve: &Serve) -> io::Result<()> {
     let addr = listener.local_addr()?;
     let mut server: Box<dyn Server> = match server {
         Kind::Fanout => Box::new(fanout::start(listener, rooms, clients, shards)?),
-        Kind::Channel => Box::new(channel::start(listener)?),
+        Kind::Channel => Box::new(channel::start(listener, false)?),
+        Kind::Batched => Box::new(channel::start(listener, true)?),
         Kind::Broadcast => Box::new(broadcast::start(listener, rooms, clients)?),
         Kind::Socketioxide => Box::new(socketioxide::start(listener)?),
         Kind::Floor => Box::new(floor::start(listener)?),

@@ -15,8 +15,8 @@ use benches::servers::{Kind, Programs};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fanout-bench");
 /// Those in Rust.
-const SERVERS: [Kind; 5] =
-    [Kind::Floor, Kind::Fanout, Kind::Channel, Kind::Broadcast, Kind::Socketioxide];
+const SERVERS: [Kind; 6] =
+    [Kind::Floor, Kind::Fanout, Kind::Channel, Kind::Batched, Kind::Broadcast, Kind::Socketioxide];
 const LIMIT: Duration = Duration::from_mins(1);
 
 fn bench(args: &[&str]) -> Output {

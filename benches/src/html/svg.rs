@@ -122,6 +122,7 @@ pub(super) fn mark(server: Kind, x: f64, y: f64) -> String {
     let path = match server {
         Kind::Floor => "M0-6V6",
         Kind::Channel => "M-4-4H4V4H-4Z",
+        Kind::Batched => "M-4.5-2.5H4.5V2.5H-4.5Z",
         Kind::Broadcast => "M0-5L5 4H-5Z",
         Kind::Socketioxide => "M0-5.5L5.5 0L0 5.5L-5.5 0Z",
         Kind::Bun => "M0 5L5-4H-5Z",

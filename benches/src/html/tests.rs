@@ -2,9 +2,10 @@ use super::*;
 use crate::run::Case;
 use crate::summary::tests::{CASE, outcome};
 
-const ALL: [Kind; 8] = [
+const ALL: [Kind; 9] = [
     Kind::Fanout,
     Kind::Channel,
+    Kind::Batched,
     Kind::Broadcast,
     Kind::Socketioxide,
     Kind::Bun,

@@ -10,7 +10,7 @@ const DELIVERIES: usize = 400_000;
 /// Fewest bursts of a run.
 const FEWEST_BURSTS: usize = 10;
 /// Messages of a run, where each goes to one client: about a second.
-const MESSAGES: usize = 20_000;
+const MESSAGES: usize = 40_000;
 /// Bytes that a client is sent, where some do not read: more than a socket's two
 /// buffers hold.
 const STALLED_BYTES: usize = 512 * 1024;
@@ -74,7 +74,8 @@ pub(crate) fn default_set(messages: Option<usize>) -> Vec<Case> {
         of(1000, 64),
         of(10_000, 1),
         of(10_000, 16),
-        Case { rooms: Rooms::Each, ..of(10_000, 1) },
+        // Alone, a message for one client costs its way from one thread to another.
+        Case { rooms: Rooms::Each, ..of(10_000, 64) },
         Case { payload: 1024, ..of(1000, 16) },
         Case { stalled: 1, ..of(1000, 16) },
     ];
@@ -127,8 +128,8 @@ mod tests {
         assert!((1..cases.len()).all(|n| !cases[..n].contains(&cases[n])), "each once");
         assert_eq!((cases[0].clients, cases[0].payload, cases[0].bursts), (100, 200, 4_000));
         let each = cases.last().unwrap();
-        assert_eq!((each.rooms, each.burst, each.bursts), (Rooms::Each, 64, 313));
-        assert_eq!(each.deliveries(), 313 * 64);
+        assert_eq!((each.rooms, each.burst, each.bursts), (Rooms::Each, 64, 625));
+        assert_eq!(each.deliveries(), 625 * 64);
         let bursts: Vec<_> = grid().cases(Some(100)).unwrap().iter().map(|c| c.bursts).collect();
         assert_eq!(bursts[..3], [100, 7, 2]);
     }

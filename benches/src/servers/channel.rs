@@ -1,10 +1,11 @@
-//! The good server: a task a connection with a bounded channel of its own, as one writes
-//! it who knows what the usual one costs.
+//! A task a connection with a bounded channel of its own: `channel`, as one usually
+//! writes it, with a send a message, and `batched`, as one writes it who knows what that
+//! costs, with all messages that wait fed into one flush.
 //!
-//! It is treated well. The text is made once and shared; all messages that wait are fed
-//! into one flush; Nagle's algorithm is off; and the read buffer is 4 KiB, not the 128
-//! KiB that tungstenite fills with zeros each time it looks for a message. Without that
-//! last line it would need many times the memory and the time, and would be no fair peer.
+//! Both are treated well. The text is made once and shared; Nagle's algorithm is off; and
+//! the read buffer is 4 KiB, not the 128 KiB that tungstenite fills with zeros each time
+//! it looks for a message. Without that last line they would need many times the memory
+//! and the time, and would be no fair peers.
 //!
 //! A client whose channel is full is out of its room.
 
@@ -40,10 +41,10 @@ struct Channels {
     rooms: Rooms,
 }
 
-pub(super) fn start(listener: TcpListener) -> io::Result<impl Server> {
+pub(super) fn start(listener: TcpListener, batched: bool) -> io::Result<impl Server> {
     let runtime = Runtime::new()?;
     let rooms = Rooms::default();
-    let app = Router::new().route("/ws", get(upgrade)).with_state(rooms.clone());
+    let app = Router::new().route("/ws", get(upgrade)).with_state((rooms.clone(), batched));
     listener.set_nonblocking(true)?;
     let entered = runtime.enter();
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -57,23 +58,28 @@ pub(super) fn start(listener: TcpListener) -> io::Result<impl Server> {
 async fn upgrade(
     upgrade: WebSocketUpgrade,
     Query(asked): Query<Asked>,
-    State(rooms): State<Rooms>,
+    State((rooms, batched)): State<(Rooms, bool)>,
 ) -> Response {
     upgrade.read_buffer_size(READ_BUFFER).on_upgrade(move |socket| {
         let (sender, queue) = mpsc::channel(QUEUE);
         let mut rooms = rooms.lock().expect("no panic under this lock");
         rooms.entry(asked.room()).or_default().push(sender);
-        client(socket, queue)
+        client(socket, queue, batched)
     })
 }
 
 /// Until the client has gone or is out of its room.
-async fn client(mut socket: WebSocket, mut queue: Receiver<Utf8Bytes>) {
+async fn client(mut socket: WebSocket, mut queue: Receiver<Utf8Bytes>, batched: bool) {
     loop {
         tokio::select! {
             first = queue.recv() => {
                 let Some(first) = first else { return };
-                if write(&mut socket, first, &mut queue).await.is_err() {
+                let written = if batched {
+                    write_all(&mut socket, first, &mut queue).await
+                } else {
+                    socket.send(Message::Text(first)).await
+                };
+                if written.is_err() {
                     return;
                 }
             }
@@ -86,7 +92,7 @@ async fn client(mut socket: WebSocket, mut queue: Receiver<Utf8Bytes>) {
 }
 
 /// All that waits, and then one flush.
-async fn write(
+async fn write_all(
     socket: &mut WebSocket,
     first: Utf8Bytes,
     queue: &mut Receiver<Utf8Bytes>,

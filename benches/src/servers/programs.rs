@@ -55,7 +55,7 @@ impl Programs {
             return missing(installed.display().to_string(), remedy);
         }
         if server != Kind::Bun && !on_path("node") {
-            return missing("`node` on PATH".to_owned(), "Install Node 20 or newer".to_owned());
+            return missing("`node` on PATH".to_owned(), "Install Node 18 or newer".to_owned());
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ fn script(server: Kind) -> Option<(&'static str, &'static str)> {
         Kind::Bun => Some(("bun.js", ".bin/bun")),
         Kind::Ws => Some(("ws.mjs", "ws/package.json")),
         Kind::SocketIo => Some(("socket-io.mjs", "socket.io/package.json")),
-        Kind::Fanout | Kind::Channel | Kind::Broadcast | Kind::Socketioxide | Kind::Floor => None,
+        _ => None,
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
         let told = "ws is not installed: /no/such/folder/ws.mjs is missing. \
                     Name the folder with --peers, or leave it out";
         assert_eq!(missing, told);
-        assert!(Kind::ALL.iter().filter(|kind| programs.available(**kind).is_ok()).count() == 5);
+        assert!(Kind::ALL.iter().filter(|kind| programs.available(**kind).is_ok()).count() == 6);
     }
 
     #[test]

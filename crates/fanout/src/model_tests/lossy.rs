@@ -440,3 +440,60 @@ fn what_is_about_to_be_lost_elsewhere_keeps_other_rooms_whole() {
     let gaps = peer.lines().iter().filter(|line| line.starts_with("!gap")).count();
     assert_eq!(gaps, 1, "however often it had to be dropped");
 }
+
+#[test]
+fn a_socket_that_takes_nothing_is_given_up_in_time() {
+    let (mut real, peer) = one_in(1);
+    let limit = Limits::default().write_timeout;
+    peer.stall();
+    real.publish(numbered(1, None, 0..2));
+    real.drive();
+    let begun = real.now;
+    real.now = begun + limit / 2;
+    peer.allow(1);
+    real.drive();
+    // It has taken a byte: the time begins anew.
+    real.now = begun + limit;
+    real.sweep();
+    assert_eq!(peer.closed(), None);
+    real.now = begun + 2 * limit;
+    real.sweep();
+    assert_eq!(peer.closed(), Some(Close::Slow { after: Limits::default().retry_after }));
+}
+
+#[test]
+fn those_who_catch_up_share_a_part_of_each_turn() {
+    let mut limits = Limits::default();
+    limits.catch_up_bytes = 1_000;
+    let (mut real, protocol) = Real::new(limits);
+    let slow: Vec<_> = (0..10).map(|_| real.connect(&protocol, false)).collect();
+    let live = real.connect(&protocol, false);
+    slow.iter().for_each(MemoryPeer::stall);
+    for n in 0..100 {
+        real.publish(numbered(ROOMS, None, n..n + 1));
+        real.drive();
+    }
+    slow.iter().for_each(MemoryPeer::flow);
+    for waker in std::mem::take(&mut *real.shared.shards[0].woken.lock().unwrap()) {
+        real.shard.woken(waker.take());
+    }
+    let taken = || slow.iter().map(|peer| peer.bytes().len()).sum::<usize>();
+    let (mut turns, mut most) = (0, 0);
+    for n in 100.. {
+        // What is new comes in the same turn, however many catch up.
+        real.publish(numbered(ROOMS, None, n..n + 1));
+        let before = taken();
+        let turn = real.shard.turn(real.now, SystemTime::now());
+        assert_eq!(live.count(), n + 1);
+        turns += 1;
+        most = most.max(taken() - before);
+        if turn == Turn::Idle {
+            break;
+        }
+    }
+    // A turn may go over by what one connection takes at once.
+    let at_once = 1_000 + slow.len() * "e|own|\"0000\"|\n".len();
+    assert!(most <= 2 * at_once, "{most}");
+    assert!(turns > 5, "{turns}");
+    assert!(slow.iter().all(|peer| peer.bodies() == live.bodies()));
+}

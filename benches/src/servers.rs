@@ -16,6 +16,9 @@ use std::borrow::Cow;
 use std::io;
 use std::net::TcpListener;
 
+use axum::serve::ListenerExt;
+use tokio::runtime::Runtime;
+
 pub use programs::{Missing, Programs};
 
 use crate::control;
@@ -129,6 +132,19 @@ pub struct Serve {
     /// How many shards this library has.
     #[arg(long)]
     pub shards: Option<usize>,
+}
+
+/// Serves a peer on a runtime of its own, upon whose end everything ends.
+fn serve_app(listener: TcpListener, app: axum::Router) -> io::Result<Runtime> {
+    let runtime = Runtime::new()?;
+    listener.set_nonblocking(true)?;
+    let entered = runtime.enter();
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    drop(entered);
+    // The peer works without it too, only slower.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    runtime.spawn(async move { axum::serve(listener, app).await });
+    Ok(runtime)
 }
 
 /// A server under load. Everything else it does on threads of its own.

@@ -75,9 +75,16 @@ fn axes(x: &Scale, y: &Scale, count: u64) -> String {
         out += &words("tick", "end", (LEFT - 6.0, at + 4.0), time(value));
     }
     let tens = (0_u8..).map(|nines| (nines, 10_f64.powi(nines.into())));
+    let mut free = f64::NEG_INFINITY;
     for (nines, ten) in tens.take_while(|(_, ten)| *ten <= count as f64) {
         let at = x.at(ten);
         out += &line("grid", (at, TOP), (at, BOTTOM));
+        // The more nines, the wider: where two would touch, the second is left out.
+        let half = 4.0 * percentile(nines.into()).len() as f64;
+        if at - half < free {
+            continue;
+        }
+        free = at + half;
         out += &words("tick", "middle", (at, BOTTOM + 15.0), percentile(nines.into()));
     }
     let middle = f64::midpoint(LEFT, WIDTH - RIGHT);

@@ -14,11 +14,10 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{Asked, Server, name};
+use super::{Asked, Server, name, serve_app};
 use crate::clock;
 use crate::control::MAX_BURST;
 use crate::message::Messages;
@@ -52,7 +51,6 @@ pub(super) fn start(
     rooms: run::Rooms,
     clients: usize,
 ) -> io::Result<impl Server> {
-    let runtime = Runtime::new()?;
     // Nobody lags: the next burst is published when all have the last one. Places are
     // paid for when a room is made, and of a burst a room of one gets its share.
     let places = match rooms {
@@ -61,13 +59,7 @@ pub(super) fn start(
     };
     let rooms = Rooms { by_name: Arc::default(), places };
     let app = Router::new().route("/ws", get(upgrade)).with_state(rooms.clone());
-    listener.set_nonblocking(true)?;
-    let entered = runtime.enter();
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    drop(entered);
-    // The peer works without it too, only slower.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    runtime.spawn(async move { axum::serve(listener, app).await });
+    let runtime = serve_app(listener, app)?;
     Ok(Broadcast { _runtime: runtime, rooms })
 }
 

@@ -19,12 +19,11 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use futures::SinkExt;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::{Asked, Server, name};
+use super::{Asked, Server, name, serve_app};
 use crate::clock;
 use crate::control::MAX_BURST;
 use crate::message::Messages;
@@ -42,16 +41,9 @@ struct Channels {
 }
 
 pub(super) fn start(listener: TcpListener, batched: bool) -> io::Result<impl Server> {
-    let runtime = Runtime::new()?;
     let rooms = Rooms::default();
     let app = Router::new().route("/ws", get(upgrade)).with_state((rooms.clone(), batched));
-    listener.set_nonblocking(true)?;
-    let entered = runtime.enter();
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    drop(entered);
-    // The peer works without it too, only slower.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    runtime.spawn(async move { axum::serve(listener, app).await });
+    let runtime = serve_app(listener, app)?;
     Ok(Channels { _runtime: runtime, rooms })
 }
 

@@ -497,3 +497,96 @@ fn those_who_catch_up_share_a_part_of_each_turn() {
     assert!(turns > 5, "{turns}");
     assert!(slow.iter().all(|peer| peer.bodies() == live.bodies()));
 }
+
+#[test]
+fn what_another_stands_for_does_not_count() {
+    // Room 3 allows for 150 bytes of bodies: three keys have 21, however often they change.
+    let (mut real, peer) = one_in(3);
+    peer.stall();
+    for n in 0..300 {
+        real.publish(numbered(3, Some(3), n..n + 1));
+        real.drive();
+        real.sweep();
+    }
+    peer.flow();
+    real.drive();
+    let newest = |n: usize| format!("e|room:3|\"{n:04}\"||99\n");
+    assert_eq!(peer.lines()[1..], [newest(297), newest(298), newest(299)]);
+}
+
+#[test]
+fn what_one_room_drops_another_still_brings() {
+    let (mut real, peer) = one_in(1);
+    peer.ask(Ask::Join(room(2)));
+    real.drive();
+    peer.stall();
+    // More than room 1 allows for, by itself.
+    let body = Json::of(&"x".repeat(400)).unwrap();
+    real.publish(vec![Emission::new(room(1), "e", body).and_to(room(2))]);
+    real.drive();
+    real.sweep();
+    peer.flow();
+    real.drive();
+    assert_eq!(peer.count(), 1, "{:?}", peer.lines());
+    assert!(!peer.lines().iter().any(|line| line.starts_with("!gap")));
+}
+
+#[test]
+fn a_gap_names_the_rooms_that_lost_something() {
+    let rule = Overflow::new(Policy::DropOldest).with_max_bytes(300);
+    let rules = [1, 2].map(|n| (RoomPattern::new(room(n).as_str()).unwrap(), rule));
+    let (mut real, protocol) = Real::with(Limits::default(), &rules);
+    let peer = real.connect(&protocol, false);
+    for n in [1, 2] {
+        peer.ask(Ask::Join(room(n)));
+    }
+    real.drive();
+    peer.stall();
+    real.publish(numbered(1, None, 0..100));
+    real.publish(numbered(2, None, 100..101));
+    real.drive();
+    real.sweep();
+    peer.flow();
+    real.drive();
+    assert_eq!(peer.lines()[2], "!gap overflow room:1\n");
+    assert_eq!(peer.bodies().last().unwrap(), "\"0100\"");
+}
+
+/// How many were passed over can be told only as long as the log has where the round began.
+#[test]
+fn a_round_that_the_log_has_left_behind_is_a_gap() {
+    let mut limits = Limits::default();
+    limits.log_bytes = 20_000;
+    let (mut real, protocol) = Real::with(limits, &overflow());
+    let peer = real.connect(&protocol, false);
+    peer.ask(Ask::Join(room(2)));
+    real.drive();
+    peer.stall();
+    for n in 0..20 {
+        real.publish(numbered(2, Some(3), n..n + 1));
+        real.drive();
+    }
+    // The round begins, and the first of the three that are left.
+    peer.allow(5);
+    real.drive();
+    let places = |real: &Real| {
+        let (_, connection) = real.shard.connections.iter().next().unwrap();
+        let crate::connection::Flow::Behind(behind) = &connection.flow else { panic!("live") };
+        (behind.round.is_gone(), behind.place.is_gone())
+    };
+    let mut others = 0;
+    while !places(&real).0 {
+        real.publish(numbered(0, None, 0..1));
+        real.drive();
+        others += 1;
+        assert!(others < 1_000);
+    }
+    assert!(!places(&real).1, "what is to come is still there");
+    peer.flow();
+    real.drive();
+    let expected = ["e|room:2|\"0017\"||5\n", "!gap overflow room:2\n"];
+    assert_eq!(peer.lines()[1..], expected);
+    real.publish(numbered(2, Some(3), 20..21));
+    real.drive();
+    assert_eq!(peer.bodies().last().unwrap(), "\"0020\"");
+}

@@ -107,8 +107,8 @@ impl FromStr for Request {
 pub struct HubStats {
     /// Connections that are in their rooms.
     pub connections: usize,
-    /// Times that a connection went from live to behind.
-    pub fell_behind: u64,
+    /// Connections that are behind.
+    pub behind: usize,
     /// Bytes that the log holds.
     pub log_bytes: u64,
 }

@@ -54,7 +54,7 @@ struct Stall {
     log: [u64; 2],
     /// What the kernel holds more, once they do not read.
     kernel: Option<f64>,
-    fell_behind: u64,
+    behind: usize,
 }
 
 impl Stall {
@@ -74,7 +74,7 @@ impl Stall {
             || Ok(stalled.receive(all_read, deadline)?),
             || bursts(stage, &mut server, &mut others, &mut published, bursts_before),
         )?;
-        let (kernel, behind) = (kernel_memory(), server.stats()?.fell_behind);
+        let kernel = kernel_memory();
         let during = bursts(stage, &mut server, &mut others, &mut published, WHILE)?;
         let kernel = growth(kernel, kernel_memory());
         let second = (server.memory(), server.stats()?);
@@ -89,7 +89,7 @@ impl Stall {
             memory: [first.0, second.0],
             log: [first.1.log_bytes, second.1.log_bytes],
             kernel,
-            fell_behind: second.1.fell_behind - behind,
+            behind: second.1.behind,
         };
         stall.check()?;
         Ok(stall)
@@ -103,9 +103,9 @@ impl Stall {
 
     fn check(&self) -> Result<(), Failure> {
         let stalled = self.stalled.clients.len();
-        if self.fell_behind < stalled as u64 {
-            let behind = self.fell_behind;
-            return Err(Failure::Wrong(format!("{behind} of {stalled} clients fell behind")));
+        if self.behind < stalled {
+            let behind = self.behind;
+            return Err(Failure::Wrong(format!("{behind} of {stalled} clients are behind")));
         }
         match growth(self.memory[0], self.memory[1]) {
             Some(grown) if grown > self.bound() => Err(Failure::Wrong(format!(
@@ -245,6 +245,10 @@ pub(super) fn reread(stage: &Stage) -> Result<Outcome, Failure> {
         outcome.figure("memory, after all have read", memory as f64 / MIB, "MiB");
     }
     outcome.checked(format!("all {published} messages came to all, once and in order"));
+    while stall.server.stats()?.behind > 0 {
+        stage.pause()?;
+    }
+    outcome.checked("nobody is behind any more");
     stall.end(stage)?;
     Ok(outcome)
 }

@@ -72,7 +72,7 @@ pub(crate) fn serve(
                 let stats = publisher.hub.stats();
                 let stats = HubStats {
                     connections: stats.connections,
-                    fell_behind: stats.fell_behind,
+                    behind: stats.behind,
                     log_bytes: stats.log.bytes,
                 };
                 writeln!(output, "stats {}", serde_json::to_string(&stats)?)?;

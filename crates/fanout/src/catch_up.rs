@@ -51,6 +51,7 @@ impl Shard {
         match self.read_on(key, budget) {
             Progress::Live => {
                 let connection = &mut self.connections[key];
+                self.counters.behind -= u64::from(!connection.is_live());
                 connection.flow = Flow::Live;
                 match connection.phase {
                     Phase::Finishing { .. } => self.condemn(key),
@@ -78,6 +79,7 @@ impl Shard {
         if connection.is_live() {
             let behind = Behind::new(self.place.clone(), Bytes::new(), self.now);
             connection.flow = Flow::Behind(Box::new(behind));
+            self.counters.behind += 1;
             self.catch_up(key, &mut MAX_BYTES.clone());
         }
     }

@@ -64,6 +64,7 @@ impl Shard {
             let key = key as usize;
             self.members.leave_all(&mut self.connections, key);
             let connection = self.connections.remove(key);
+            self.counters.behind -= u64::from(!connection.is_live());
             #[cfg(unix)]
             if let Some(socket) = connection.sink.as_ref().and_then(|sink| sink.socket()) {
                 self.readiness.remove(socket);

@@ -9,6 +9,7 @@
 //! | `fanout_conflated_total` | counter | emissions that a newer one of their key stood for |
 //! | `fanout_closed_total{reason}` | counter | connections that were closed from here |
 //! | `fanout_connections{shard}` | gauge | connections |
+//! | `fanout_behind{shard}` | gauge | connections whose sockets have not taken all that they are to get |
 //! | `fanout_rooms{shard}` | gauge | rooms with members |
 //! | `fanout_emissions_total` | counter | emissions appended to the log |
 //! | `fanout_emissions_refused_total` | counter | emissions that were not |
@@ -38,6 +39,8 @@ pub(crate) struct Counters {
     pub(crate) fell_behind: u64,
     pub(crate) overflows: u64,
     pub(crate) conflated: u64,
+    /// Connections that are behind now.
+    pub(crate) behind: u64,
     pub(crate) rooms: u64,
     pub(crate) sockets: u64,
     recorded: [u64; COUNTERS.len()],
@@ -55,6 +58,7 @@ pub(crate) struct Counts {
     pub(crate) deliveries: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) fell_behind: AtomicU64,
+    pub(crate) behind: AtomicU64,
     pub(crate) overflows: AtomicU64,
     pub(crate) conflated: AtomicU64,
 }
@@ -76,6 +80,7 @@ impl Counters {
         counts.deliveries.store(self.deliveries, Ordering::Relaxed);
         counts.bytes.store(self.bytes, Ordering::Relaxed);
         counts.fell_behind.store(self.fell_behind, Ordering::Relaxed);
+        counts.behind.store(self.behind, Ordering::Relaxed);
         counts.overflows.store(self.overflows, Ordering::Relaxed);
         counts.conflated.store(self.conflated, Ordering::Relaxed);
     }
@@ -93,6 +98,7 @@ impl Counters {
         self.recorded = growing;
         let shard = shard.to_string();
         metrics::gauge!("fanout_connections", "shard" => shard.clone()).set(connections as f64);
+        metrics::gauge!("fanout_behind", "shard" => shard.clone()).set(self.behind as f64);
         metrics::gauge!("fanout_rooms", "shard" => shard).set(self.rooms as f64);
     }
 }

@@ -482,6 +482,7 @@ impl Drop for Shard {
         for _ in 0..self.connections.len() {
             self.shared.release(self.index);
         }
+        self.counters.behind = 0;
         self.counters.publish(0, &self.shared.shards[self.index].counts);
         self.shared.stopped(self.index);
     }

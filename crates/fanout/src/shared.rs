@@ -41,6 +41,8 @@ pub struct Stats {
     pub deliveries: u64,
     /// Bytes taken by sinks since the hub began.
     pub delivered_bytes: u64,
+    /// Connections that are behind: their sockets have not taken all that they are to get.
+    pub behind: usize,
     /// Times that a connection went from live to behind.
     pub fell_behind: u64,
     /// Times that the oldest of what a slow connection had pending were dropped.
@@ -272,6 +274,7 @@ impl Shared {
             rooms: self.rooms.len(),
             deliveries: sum(|c| c.deliveries.load(Ordering::Relaxed)),
             delivered_bytes: sum(|c| c.bytes.load(Ordering::Relaxed)),
+            behind: sum(|c| c.behind.load(Ordering::Relaxed)) as usize,
             fell_behind: sum(|c| c.fell_behind.load(Ordering::Relaxed)),
             overflows: sum(|c| c.overflows.load(Ordering::Relaxed)),
             conflated: sum(|c| c.conflated.load(Ordering::Relaxed)),

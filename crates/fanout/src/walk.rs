@@ -505,6 +505,7 @@ impl Shard {
             Delivered::Behind { bytes } => {
                 self.counters.delivered(0, bytes);
                 self.counters.fell_behind += 1;
+                self.counters.behind += 1;
                 self.wait_for_room(key);
             }
             Delivered::Failed => self.condemn(key),

@@ -295,6 +295,8 @@ fn run(ops: Vec<Op>, limits: Limits, lossless: bool) -> Result<(), TestCaseError
             Op::Sweep => real.sweep(),
         }
         real.drive();
+        let behind = real.shard.connections.iter().filter(|(_, c)| !c.is_live()).count();
+        prop_assert_eq!(real.shard.counters.behind, behind as u64);
         if lossless {
             let closed = model.iter().find_map(|account| account.peer.closed());
             prop_assert!(closed.is_none(), "closed: {closed:?}");
@@ -308,6 +310,7 @@ fn run(ops: Vec<Op>, limits: Limits, lossless: bool) -> Result<(), TestCaseError
         account.check(account.peer.closed().is_none())?;
         let behind = real.shard.connections.iter().filter(|(_, c)| !c.is_live());
         prop_assert_eq!(behind.map(|(key, c)| (key, c.phase)).next(), None);
+        prop_assert_eq!(real.shard.counters.behind, 0);
     }
     Ok(())
 }

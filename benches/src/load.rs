@@ -15,5 +15,6 @@ pub use client::{Client, Expected, Ping, Problem};
 pub(crate) use endpoint::source;
 pub use endpoint::{Dialect, Endpoint};
 pub use frame::{Frame, FrameError, MAX_FRAME};
+pub(crate) use frame::{TEXT, masked};
 pub use generator::{Load, LoadError};
 pub use handshake::HandshakeError;

@@ -19,7 +19,7 @@ use super::stamp::{Draw, Payload, Stamp};
 use super::target::Target;
 use crate::clock;
 use crate::load::handshake::{self, HandshakeError};
-use crate::load::{Dialect, Frame, MAX_FRAME, Ping, answer, socket_io};
+use crate::load::{Dialect, Frame, MAX_FRAME, Ping, TEXT, answer, masked, socket_io};
 use crate::message;
 
 /// The room that publishers ask for: nothing is published there.
@@ -259,7 +259,7 @@ impl Publisher {
                 [br#"{"event":"publish","data":"#, payload, br#","room":"#, room.as_bytes(), b"}"]
             }
         };
-        masked(&mut self.pending, &parts);
+        masked(&mut self.pending, TEXT, &parts);
         self.flush();
         true
     }
@@ -333,27 +333,6 @@ fn pong(stream: &mut TcpStream, pending: &mut Vec<u8>, ping: Ping<'_>) {
         answer(stream, ping);
     } else if pending.len() <= MAX_PENDING {
         answer(pending, ping);
-    }
-}
-
-/// Appends a text frame, masked with zeros, which leave it as it is.
-fn masked(frames: &mut Vec<u8>, parts: &[&[u8]]) {
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    frames.push(0x81);
-    match u16::try_from(len) {
-        Ok(short @ ..126) => frames.push(0x80 | short as u8),
-        Ok(len) => {
-            frames.push(0x80 | 0x7e);
-            frames.extend_from_slice(&len.to_be_bytes());
-        }
-        Err(_) => {
-            frames.push(0x80 | 0x7f);
-            frames.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    frames.extend_from_slice(&[0; 4]);
-    for part in parts {
-        frames.extend_from_slice(part);
     }
 }
 

@@ -69,6 +69,31 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// A whole text frame's first byte.
+pub(crate) const TEXT: u8 = 0x81;
+
+/// Appends a client's whole frame with this first byte, masked with zeros, which leave it as
+/// it is.
+pub(crate) fn masked(frames: &mut Vec<u8>, first: u8, parts: &[&[u8]]) {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    frames.push(first);
+    match u16::try_from(len) {
+        Ok(short @ ..126) => frames.push(0x80 | short as u8),
+        Ok(len) => {
+            frames.push(0x80 | 0x7e);
+            frames.extend_from_slice(&len.to_be_bytes());
+        }
+        Err(_) => {
+            frames.push(0x80 | 0x7f);
+            frames.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    frames.extend_from_slice(&[0; 4]);
+    for part in parts {
+        frames.extend_from_slice(part);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;

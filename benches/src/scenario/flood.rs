@@ -16,6 +16,7 @@ use super::failure::{Failure, beside};
 use super::figures::{KIB, Outcome};
 use super::stage::{Stage, growth, kernel_memory};
 use super::swarm::Swarm;
+use crate::load::{TEXT, masked};
 use crate::message;
 
 const FLOODERS: usize = 10;
@@ -117,11 +118,11 @@ impl Frames {
         };
         for _ in 0..REPEATED {
             for (kind, payload) in [
-                (0x81, request("subscribe")),
+                (TEXT, request("subscribe")),
                 (0x89, b"still there?".to_vec()),
-                (0x81, request("unsubscribe")),
+                (TEXT, request("unsubscribe")),
             ] {
-                bytes.extend(masked(kind, &payload));
+                masked(&mut bytes, kind, &[&payload]);
                 ends.push(bytes.len());
             }
         }
@@ -138,21 +139,6 @@ impl Frames {
         let before = |at: usize| self.ends.partition_point(|end| *end <= at);
         (before(to) - before(from)) as u64
     }
-}
-
-/// A whole frame, masked with zeros, which leave it as it is.
-fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![kind];
-    match payload.len() {
-        short @ 0..126 => frame.push(0x80 | short as u8),
-        long => {
-            frame.push(0x80 | 0x7e);
-            frame.extend_from_slice(&(long as u16).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
 }
 
 /// Sends as much as the server takes until it is over, then reads until everything was

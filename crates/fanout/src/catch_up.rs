@@ -80,7 +80,8 @@ impl Shard {
             let behind = Behind::new(self.place.clone(), Bytes::new(), self.now);
             connection.flow = Flow::Behind(Box::new(behind));
             self.counters.behind += 1;
-            self.catch_up(key, &mut MAX_BYTES.clone());
+            let mut budget = MAX_BYTES;
+            self.catch_up(key, &mut budget);
         }
     }
 
@@ -298,8 +299,11 @@ impl Shard {
                 Some(claim) if !pending.passed_over => lags.add(claim.rule, pending.size()),
                 Some(_) => {}
                 None => {
-                    rooms.extend(entry.rooms.iter().map(RoomRef::id));
-                    rooms.dedup();
+                    for room in entry.rooms.iter().map(RoomRef::id) {
+                        if !rooms.contains(&room) {
+                            rooms.push(room);
+                        }
+                    }
                 }
             }
             dropped_to = Some(pending.seq + 1);

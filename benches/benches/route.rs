@@ -64,7 +64,11 @@ impl Prepared {
         let event = |(payload, n): (&Bytes, u64)| Event::new(self.lane.clone(), n, payload.clone());
         let events = numbered.map(event).collect();
         self.next += BATCH;
-        EventBatch { events, frontier: vec![(self.lane.clone(), self.next)] }
+        EventBatch {
+            events,
+            frontier: vec![(self.lane.clone(), self.next)],
+            ..EventBatch::default()
+        }
     }
 }
 

@@ -161,4 +161,7 @@ pub use router::{Body, Emission, RouteError, Router};
 pub use session::{JoinError, OwnRoom, RenewError, Renewed, Session};
 pub use shared::Stats;
 pub use sink::{Close, Gap, GapReason, Input, Readiness, Ready, Sink, Token, WakersOnly};
-pub use source::{EventBatch, Source, SourceError, SourceHealth, SourceReporter, SourceStatus};
+pub use source::{
+    Bounds, EventBatch, Replay, ReplayError, ReplayRange, Source, SourceError, SourceHealth,
+    SourceReporter, SourceStatus,
+};

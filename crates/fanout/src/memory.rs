@@ -106,7 +106,7 @@ impl Source for MemorySource {
         self.events.recv_many(&mut events, Self::MAX_BATCH).await;
         let Some(last) = events.last() else { return Ok(None) };
         let frontier = vec![(last.lane.clone(), last.offset + 1)];
-        Ok(Some(EventBatch { events, frontier }))
+        Ok(Some(EventBatch { events, frontier, ..EventBatch::default() }))
     }
 
     fn status(&self) -> SourceStatus {

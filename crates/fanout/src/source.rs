@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::event::Event;
@@ -19,6 +20,9 @@ pub struct EventBatch {
     pub events: Vec<Event>,
     /// The next offset of each lane that moved on beyond its events, or all of them.
     pub frontier: Vec<(Arc<Lane>, u64)>,
+    /// Lanes in which something was deleted before it could be read: what is missing stood
+    /// before this batch's events of the lane, and everybody is told of a gap.
+    pub lost: Vec<Arc<Lane>>,
 }
 
 /// Why a source has ended for good. What can pass by itself is no error: the source
@@ -33,6 +37,8 @@ pub struct SourceError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
 /// - Offsets of a lane rise, and none is handed on twice in a source's life.
 /// - A batch may hold several lanes; each lane's events stand in its order.
 /// - `frontier` never says less than the events handed on before and with it.
+/// - A lane's place is told, by `frontier`, as soon as it is begun to be read, also where
+///   it holds nothing: what a client missed in it counts from there.
 /// - Not being asked for the next batch is the backpressure: memory stays bounded.
 ///
 /// `testing::source_contract` (feature `test-util`) checks all of it.
@@ -47,8 +53,96 @@ pub trait Source: Send + 'static {
     /// Dropping the future loses no event.
     fn next(&mut self) -> impl Future<Output = Result<Option<EventBatch>, SourceError>> + Send;
 
-    /// How it is doing; a handle that outlives the source.
+    /// How it is doing; a handle that outlives the source. It has caught up once the
+    /// batches up to the ends seen at start were handed on and the next one is asked for.
     fn status(&self) -> SourceStatus;
+
+    /// What reads again what was handed on before; asked for once, before the first batch.
+    /// `None`, the default, where nothing is kept: then a client gets what it missed only
+    /// from the log in memory.
+    fn replay(&self) -> Option<Box<dyn Replay>> {
+        None
+    }
+}
+
+/// Reads past events of a source again, for those who were away for longer than the log
+/// in memory goes back.
+///
+/// # Contract
+/// - One pass at a time: [`begin`](Replay::begin) gives up the one before.
+/// - A pass hands on the events of its ranges and of nothing else, each lane's in its
+///   order, each once, and a frontier that reaches each range's end.
+/// - It neither disturbs nor waits for the live [`Source`].
+///
+/// `testing::source_contract` (feature `test-util`) checks it.
+pub trait Replay: Send + 'static {
+    /// What there is of each lane now, in their order; `None` for a lane that is no more.
+    ///
+    /// # Errors
+    /// [`ReplayError::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    fn bounds<'a>(
+        &'a mut self,
+        lanes: &'a [Arc<Lane>],
+    ) -> BoxFuture<'a, Result<Vec<Option<Bounds>>, ReplayError>>;
+
+    /// Begins a pass over these ranges, at most one a lane.
+    ///
+    /// # Errors
+    /// [`ReplayError`]; there is no pass then.
+    ///
+    /// # Cancel safety
+    /// There may be a pass or not; the next `begin` gives it up.
+    fn begin(&mut self, ranges: Vec<ReplayRange>) -> BoxFuture<'_, Result<(), ReplayError>>;
+
+    /// The next batch of the pass; `None` once every range was read to its end.
+    ///
+    /// # Errors
+    /// [`ReplayError`] ends the pass.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no event.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EventBatch>, ReplayError>>;
+}
+
+/// A part of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)] // Whoever implements `Replay` tests it with these.
+pub struct ReplayRange {
+    /// Which lane.
+    pub lane: Arc<Lane>,
+    /// The first offset.
+    pub from: u64,
+    /// The offset after the last; more than `from`.
+    pub to: u64,
+}
+
+/// What a source has of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)] // Whoever implements `Replay` makes these.
+pub struct Bounds {
+    /// The oldest offset that is kept.
+    pub first: u64,
+    /// The offset of what is written next.
+    pub end: u64,
+}
+
+/// Why a pass did not begin, or ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The source has deleted the beginning of what a range still had to give;
+    /// [`Replay::bounds`] says what is left.
+    #[error("{lane} no longer has what was asked for")]
+    Expired {
+        /// Which lane.
+        lane: Arc<Lane>,
+    },
+    /// The source cannot be reached now; trying again may help.
+    #[error("the source cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// How a source is doing.

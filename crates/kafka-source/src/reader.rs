@@ -97,7 +97,7 @@ impl Reader {
             let handed = match self.round() {
                 Ok(events) => {
                     let frontier = self.lanes.take_frontier();
-                    EventBatch { events, frontier }
+                    EventBatch { events, frontier, ..EventBatch::default() }
                 }
                 Err(error) => {
                     tracing::error!(%error, "kafka source has ended");

@@ -257,7 +257,8 @@ impl Reading {
     }
 
     fn take(&mut self, batch: Option<EventBatch>) {
-        let EventBatch { events, frontier } = batch.expect("the source ended while it was written");
+        let EventBatch { events, frontier, .. } =
+            batch.expect("the source ended while it was written");
         assert!(!events.is_empty() || !frontier.is_empty(), "an empty batch");
         assert!(events.len() <= self.max_batch, "a batch of {} events", events.len());
         for event in &events {
@@ -301,7 +302,11 @@ mod tests {
         let events: Vec<Event> = events.collect();
         let take = move || {
             let mut reading = Reading::new(&written, KEYS);
-            reading.take(Some(EventBatch { events, frontier: vec![(lane(), frontier)] }));
+            reading.take(Some(EventBatch {
+                events,
+                frontier: vec![(lane(), frontier)],
+                ..EventBatch::default()
+            }));
         };
         std::panic::catch_unwind(take).is_ok()
     }
@@ -321,9 +326,9 @@ mod tests {
     fn the_suite_notices_a_frontier_that_is_ahead() {
         let written = records(1);
         let mut reading = Reading::new(&written, 1);
-        reading.take(Some(EventBatch { events: Vec::new(), frontier: vec![(lane(), 5)] }));
+        reading.take(Some(EventBatch { frontier: vec![(lane(), 5)], ..EventBatch::default() }));
         let events = vec![event(&written[0], 4)];
-        reading.take(Some(EventBatch { events, frontier: Vec::new() }));
+        reading.take(Some(EventBatch { events, ..EventBatch::default() }));
     }
 
     #[tokio::test]

@@ -102,7 +102,7 @@ impl Reader {
     /// Reads one batch.
     pub(crate) async fn read(&mut self) {
         let read = timeout(DEADLINE, self.source.next()).await.expect("nothing more came");
-        let EventBatch { events, frontier } = read.expect("works").expect("goes on");
+        let EventBatch { events, frontier, .. } = read.expect("works").expect("goes on");
         for (lane, next) in frontier {
             let before = self.frontier.insert(lane, next);
             assert!(before.is_none_or(|before| before <= next), "a frontier fell");

@@ -2,29 +2,30 @@
 //!
 //! First the rest of the frame that was begun, then what is to be written between
 //! frames, then a gap where one is to be told, then entry by entry from its own place to
-//! the shard's. Batches whose bloom has none of its rooms are passed over, and so is what
-//! another stands for. There is no other way out of being behind, and nothing is kept for
-//! the connection but its place.
+//! the shard's, or to a replay's end. There is no other way out of being behind, and
+//! nothing is kept for the connection but its place, and its cursor while it resumes.
 
-use std::borrow::Cow;
 use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::connection::{Behind, Connection, Control, Flow, Phase};
-use crate::frame::{Entry, Frame};
-use crate::log::{Evicted, Place, Seq};
-use crate::members::{Claim, Memberships, claim};
+use crate::connection::{Connection, Control, Flow, Phase};
+use crate::log::{Evicted, Log, Place, Seq};
 use crate::overflow::{Lags, Policy, RuleId};
-use crate::room_table::RoomRef;
+use crate::pending::{Met, Pending, Reading, walk};
+use crate::position::{Cursor, LaneId, Position};
+use crate::replay::Replayed;
+use crate::resume::{Seen, Stage};
 use crate::shard::Shard;
-use crate::sink::{Close, Gap, GapReason, Sink};
+use crate::shared::Shared;
+use crate::sink::{Gap, GapReason, Sink};
 
 /// Frames and bytes of one write.
 const MAX_FRAMES: usize = 64;
 const MAX_BYTES: usize = 64 * 1024;
 /// Entries looked at before others have their turn.
-const MAX_ENTRIES: usize = 4096;
+pub(crate) const MAX_ENTRIES: usize = 4096;
 /// What looking at an entry counts for in a budget of bytes to be written.
 const LOOK: usize = 16;
 
@@ -33,6 +34,10 @@ const LOOK: usize = 16;
 enum Progress {
     /// It has all.
     Live,
+    /// It has all up to where its shard is, which has not come as far as it was itself.
+    Ahead,
+    /// It waits for its turn, or for a replay.
+    Waits,
     /// The socket is full.
     Full,
     /// Its turn is over; it could take more.
@@ -43,11 +48,36 @@ enum Progress {
     Failed,
 }
 
+/// Frames to be written, and where that leads.
+struct Collected {
+    frames: Vec<Out>,
+    /// Right after all that was looked at.
+    place: Place,
+    looked: usize,
+    passed: Vec<(LaneId, u64)>,
+    /// That something is lost, right after the frames; and the place after that.
+    loss: Option<Place>,
+}
+
+/// A frame to be written, and what its connection has pending without it.
+struct Out {
+    after: Place,
+    frame: Bytes,
+    rule: RuleId,
+    /// What it counted for; nothing where it was not counted.
+    size: u64,
+    skipped: u64,
+    position: Option<(LaneId, Position)>,
+}
+
 impl Shard {
     /// Writes what a connection has pending, as far as its socket takes it and as long as
     /// there is something left of `budget`, in bytes.
     pub(crate) fn catch_up(&mut self, key: usize, budget: &mut usize) {
         self.connections[key].catching = false;
+        if let Flow::Behind(behind) = &mut self.connections[key].flow {
+            behind.full = false;
+        }
         match self.read_on(key, budget) {
             Progress::Live => {
                 let connection = &mut self.connections[key];
@@ -58,7 +88,17 @@ impl Shard {
                     _ => self.watch(key, false),
                 }
             }
-            Progress::Full => self.wait_for_room(key),
+            Progress::Ahead => {
+                self.following.push(key as u32);
+                self.watch(key, false);
+            }
+            Progress::Waits => self.watch(key, false),
+            Progress::Full => {
+                if let Flow::Behind(behind) = &mut self.connections[key].flow {
+                    behind.full = true;
+                }
+                self.wait_for_room(key);
+            }
             Progress::More => self.queue_catch_up(key),
             Progress::Lost => {
                 // Its socket has room: for the gap, or for the close.
@@ -72,14 +112,11 @@ impl Shard {
 
     /// Writes what was queued for a connection between frames.
     pub(crate) fn flush(&mut self, key: usize) {
-        let connection = &mut self.connections[key];
+        let connection = &self.connections[key];
         if connection.control.is_none() || connection.phase == Phase::Dead {
             return;
         }
-        if connection.is_live() {
-            let behind = Behind::new(self.place.clone(), Bytes::new(), self.now);
-            connection.flow = Flow::Behind(Box::new(behind));
-            self.counters.behind += 1;
+        if !self.behind(key).full {
             let mut budget = MAX_BYTES;
             self.catch_up(key, &mut budget);
         }
@@ -92,7 +129,7 @@ impl Shard {
             if behind.rest.is_empty() {
                 if let Some(bytes) = Control::pop(&mut connection.control) {
                     behind.rest = bytes;
-                } else if connection.memberships.iter().any(|m| m.gap) {
+                } else if behind.gap.is_some() || connection.memberships.iter().any(|m| m.gap) {
                     self.tell_gap(key);
                     if self.connections[key].phase == Phase::Dead {
                         return Progress::Full;
@@ -120,314 +157,240 @@ impl Shard {
     /// Collects entries from a connection's place on and writes them; `None` where it
     /// can go on.
     fn read_entries(&mut self, key: usize, budget: &mut usize) -> Option<Progress> {
-        let end = self.place.seq();
-        let connection = &mut self.connections[key];
-        let Flow::Behind(behind) = &mut connection.flow else { return Some(Progress::Live) };
-        if behind.lags.is_zero() || behind.place.seq() >= end {
-            // Nothing is pending: the place may have left the log, it is not needed.
+        let shared = self.shared.clone();
+        let Flow::Behind(behind) = &mut self.connections[key].flow else {
             return Some(Progress::Live);
-        }
+        };
+        let replayed = match behind.resume.as_ref().map(|resume| &resume.stage) {
+            None | Some(Stage::Reading) => None,
+            Some(Stage::Queued | Stage::Waiting(_)) => return Some(Progress::Waits),
+            Some(Stage::Replaying(replayed)) => match replayed.upgrade() {
+                Some(replayed) => Some(replayed),
+                None => return Some(Progress::Lost),
+            },
+        };
+        let (log, end) = match &replayed {
+            Some(replayed) => {
+                // In this order: once it is done, nothing comes behind its end.
+                let done = replayed.is_done();
+                let end = replayed.log.end();
+                if behind.place.seq() >= end {
+                    return self.end_of_replay(key, replayed, done);
+                }
+                (&replayed.log, end)
+            }
+            None if behind.has_all() || behind.place.seq() >= self.place.seq() => {
+                // Its place may have left the log; it is not needed. What is counted is of
+                // rooms that it has left.
+                behind.lags = Lags::default();
+                behind.jump_to(self.place.clone());
+                let live = self.may_be_live(key);
+                return Some(if live { Progress::Live } else { Progress::Ahead });
+            }
+            None => (&shared.log, self.place.seq()),
+        };
         if *budget == 0 {
             return Some(Progress::More);
         }
         behind.begin_round(end);
-        let rules = self.shared.rooms.rules();
+        let rules = shared.rooms.rules();
         let conflates = |rule| rules.policy(rule) == Policy::Conflate;
-        if behind.round.is_gone() && behind.lags.pending().any(conflates) {
+        if behind.round.is_gone()
+            && (behind.lags.pending().any(conflates) || behind.resume.is_some())
+        {
             return Some(Progress::Lost);
         }
         let most_bytes = MAX_BYTES.min(*budget);
-        let (mut bytes, mut frames) = (0, Vec::new());
-        let connection = &self.connections[key];
-        let Flow::Behind(behind) = &connection.flow else { return Some(Progress::Live) };
-        let walked = walk(connection, behind, behind.horizon, MAX_ENTRIES, |pending| {
-            if pending.passed_over {
-                return true;
-            }
-            let from = behind.round.seq().max(pending.claim.since);
-            let skipped = pending.entry.keyed.as_ref().map_or(0, |keyed| keyed.older_from(from));
-            let size = pending.size();
-            let frame = if skipped == 0 {
-                pending.frame.as_bytes().clone()
-            } else {
-                let entry = pending.entry;
-                let frame = entry.frame_for(&connection.protocol, connection.view, skipped);
-                frame.expect("the view has a body").as_bytes().clone()
-            };
-            bytes += frame.len();
-            frames.push(Collected {
-                after: pending.after,
-                frame,
-                rule: pending.claim.rule,
-                size,
-                skipped,
-            });
-            frames.len() < MAX_FRAMES && bytes < most_bytes
-        });
-        let Ok((place, looked)) = walked else { return Some(Progress::Lost) };
-        *budget = budget.saturating_sub(looked * LOOK);
-        self.write_collected(key, frames, place, budget)
+        let Ok(collected) = collect(&self.connections[key], &shared, log, most_bytes) else {
+            return Some(Progress::Lost);
+        };
+        *budget = budget.saturating_sub(collected.looked * LOOK);
+        self.write_collected(key, collected, budget)
     }
 
-    /// Writes frames in one go; `place` is right after all that was looked at.
+    /// Has read all that a replay has.
+    fn end_of_replay(
+        &mut self,
+        key: usize,
+        replayed: &Arc<Replayed>,
+        done: bool,
+    ) -> Option<Progress> {
+        let Flow::Behind(behind) = &mut self.connections[key].flow else { return None };
+        let resume = behind.resume.as_deref_mut()?;
+        let (tail, frontier) = replayed.log.tail();
+        if behind.place.seq() < tail.seq() {
+            // It has gone on meanwhile.
+            return None;
+        }
+        for (lane, next) in frontier.iter() {
+            resume.seen.advance(lane, Position::before(next));
+        }
+        match self.try_enter(key) {
+            Ok(()) => None,
+            Err(missing) if done => {
+                self.ask_for_replay(key, &missing);
+                Some(Progress::Waits)
+            }
+            Err(_) => {
+                self.replaying.push(key as u32);
+                Some(Progress::Waits)
+            }
+        }
+    }
+
+    /// Writes frames in one go.
     fn write_collected(
         &mut self,
         key: usize,
-        frames: Vec<Collected>,
-        place: Place,
+        collected: Collected,
         budget: &mut usize,
     ) -> Option<Progress> {
         let connection = &mut self.connections[key];
         let Flow::Behind(behind) = &mut connection.flow else { return Some(Progress::Live) };
-        if frames.is_empty() {
-            // Nothing in there was for it.
-            behind.move_to(place);
-            return None;
-        }
-        let slices: Vec<IoSlice<'_>> = frames.iter().map(|f| IoSlice::new(&f.frame)).collect();
-        let sink = connection.sink.as_mut().expect("not in a session");
-        let taken = match sink.try_write(&slices) {
-            Ok(taken) => taken,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(Progress::Full),
-            Err(_) => return Some(Progress::Failed),
-        };
-        behind.moved = self.now;
-        *budget = budget.saturating_sub(taken);
-        self.counters.delivered(0, taken);
-        let mut left = taken;
-        for Collected { after, frame, rule, size, skipped } in frames {
-            if left == 0 {
-                // Only as far as the write got, not as far as was collected.
-                return Some(Progress::Full);
+        let Collected { frames, place, passed, loss, .. } = collected;
+        if !frames.is_empty() {
+            let slices: Vec<_> = frames.iter().map(|out| IoSlice::new(&out.frame)).collect();
+            let sink = connection.sink.as_mut().expect("not in a session");
+            let taken = match sink.try_write(&slices) {
+                Ok(taken) => taken,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(Progress::Full),
+                Err(_) => return Some(Progress::Failed),
+            };
+            behind.moved = self.now;
+            *budget = budget.saturating_sub(taken);
+            self.counters.delivered(0, taken);
+            let mut left = taken;
+            for Out { after, frame, rule, size, skipped, position } in frames {
+                if left == 0 {
+                    // Only as far as the write got, not as far as was collected.
+                    return Some(Progress::Full);
+                }
+                behind.move_to(after);
+                behind.lags.subtract(rule, size);
+                if let (Some(resume), Some((lane, position))) = (&mut behind.resume, position) {
+                    resume.seen.advance(lane, position);
+                }
+                self.counters.delivered(1, 0);
+                self.counters.conflated += skipped;
+                if left < frame.len() {
+                    behind.rest = frame.slice(left..);
+                    return Some(Progress::Full);
+                }
+                left -= frame.len();
             }
-            behind.move_to(after);
-            behind.lags.subtract(rule, size);
-            self.counters.delivered(1, 0);
-            self.counters.conflated += skipped;
-            if left < frame.len() {
-                behind.rest = frame.slice(left..);
-                return Some(Progress::Full);
-            }
-            left -= frame.len();
         }
         behind.move_to(place);
+        if let Some(resume) = &mut behind.resume {
+            for (lane, next) in passed {
+                resume.seen.advance(lane, Position::before(next));
+            }
+        }
+        if let Some(after) = loss {
+            behind.move_to(after);
+            behind.gap = Some(GapReason::Expired);
+        }
         None
     }
 
-    /// Moves a connection that is behind past what is not for it, and judges how far
-    /// behind it is. Called now and then: a socket that never becomes writable would
-    /// never notice by itself that the log has moved on. Returns how many entries were
-    /// looked at.
-    pub(crate) fn sweep_behind(&mut self, key: usize) -> usize {
-        let Flow::Behind(behind) = &mut self.connections[key].flow else { return 0 };
-        let mut looked = 0;
-        if behind.lags.is_zero() {
-            behind.move_to(self.place.clone());
-        } else {
-            match self.recount(key) {
-                Ok(entries) => looked += entries,
-                Err(Evicted) => self.lost(key),
-            }
-        }
-        let connection = &mut self.connections[key];
-        let Flow::Behind(behind) = &mut connection.flow else { return looked };
-        if connection.phase != Phase::Open {
-            return looked;
-        }
-        let silent = self.now.saturating_duration_since(behind.moved);
-        if silent >= self.shared.limits.write_timeout {
-            self.too_slow(key);
-            return looked;
-        }
-        let rules = self.shared.rooms.rules();
-        let Some(rule) = behind.lags.exceeded(rules, self.now) else { return looked };
-        match rules.policy(rule) {
-            Policy::Disconnect => self.too_slow(key),
-            Policy::DropOldest | Policy::Conflate => looked += self.drop_oldest(key, rule),
-        }
-        looked
-    }
-
-    /// Moves a place on to the first entry that its connection gets; where the bytes
-    /// it is behind by may be wrong, adds them up again. Returns how many entries were
-    /// looked at.
-    pub(crate) fn recount(&mut self, key: usize) -> Result<usize, Evicted> {
-        let connection = &self.connections[key];
-        let Flow::Behind(behind) = &connection.flow else { return Ok(0) };
-        let inexact = behind.inexact;
-        let most = if inexact { usize::MAX } else { MAX_ENTRIES };
-        let (mut lags, mut first) = (Lags::default(), None);
-        let (reached, looked) = walk(connection, behind, self.place.seq(), most, |pending| {
-            first.get_or_insert_with(|| pending.after.back());
-            if !pending.passed_over {
-                lags.add(pending.claim.rule, pending.size());
-            }
-            inexact
-        })?;
-        if let Flow::Behind(behind) = &mut self.connections[key].flow {
-            behind.move_to(first.unwrap_or(reached));
-            if inexact {
-                behind.lags.recounted(lags);
-                behind.inexact = false;
-            }
-        }
-        Ok(looked)
-    }
-
-    /// Drops the oldest of what is pending under `rule`, until the rest is within its
-    /// limit. What is pending under other rules stays.
-    fn drop_oldest(&mut self, key: usize, rule: RuleId) -> usize {
-        let max = self.shared.rooms.rules().rule(rule).max_bytes;
-        let connection = &self.connections[key];
-        let Flow::Behind(behind) = &connection.flow else { return 0 };
-        let mut lags = behind.lags.clone();
-        let others = connection.memberships.iter().filter(|m| m.rule != rule);
-        let others: Memberships = others.copied().collect();
-        let mut rooms = Vec::new();
-        let mut dropped_to = None;
-        let end = self.place.seq();
-        let walked = walk(connection, behind, end, MAX_ENTRIES, |pending| {
-            if pending.claim.rule != rule {
-                return true;
-            }
-            let entry = pending.entry;
-            if !pending.passed_over {
-                lags.subtract(rule, pending.size());
-            }
-            match claim(&others, &entry.rooms, pending.seq) {
-                // It comes all the same, by a room that allows for more.
-                Some(claim) if !pending.passed_over => lags.add(claim.rule, pending.size()),
-                Some(_) => {}
-                None => {
-                    for room in entry.rooms.iter().map(RoomRef::id) {
-                        if !rooms.contains(&room) {
-                            rooms.push(room);
-                        }
-                    }
-                }
-            }
-            dropped_to = Some(pending.seq + 1);
-            lags.bytes(rule) > max
-        });
-        let Ok((_, looked)) = walked else {
-            self.lost(key);
-            return 0;
-        };
-        let connection = &mut self.connections[key];
-        let Flow::Behind(behind) = &mut connection.flow else { return looked };
-        behind.lags = lags;
-        if let Some(to) = dropped_to {
-            self.counters.overflows += 1;
-            for membership in connection.memberships.iter_mut().filter(|m| m.rule == rule) {
-                membership.gap |= rooms.contains(&membership.room);
-                membership.since = membership.since.max(to);
-            }
-            // Only to save reading it again.
-            let _ = self.recount(key);
-        }
-        looked
-    }
-
-    /// The log has moved on: what was pending is too far behind, all of it. To find out
-    /// what of it is still there would be to read the whole log, for each that has
-    /// fallen off its end.
-    fn lost(&mut self, key: usize) {
+    fn tell_gap(&mut self, key: usize) {
         let connection = &mut self.connections[key];
         let Flow::Behind(behind) = &mut connection.flow else { return };
-        let rules = self.shared.rooms.rules();
-        if behind.lags.pending().any(|rule| rules.policy(rule) == Policy::Disconnect) {
-            return self.too_slow(key);
-        }
-        for membership in &mut connection.memberships {
-            membership.gap |= behind.lags.bytes(membership.rule) > 0;
-        }
-        self.counters.overflows += 1;
-        behind.lags = Lags::default();
-        behind.move_to(self.place.clone());
-    }
-
-    fn tell_gap(&mut self, key: usize) {
+        let of_all = behind.gap.take();
         let mut rooms = Vec::new();
-        for membership in &mut self.connections[key].memberships {
-            if std::mem::take(&mut membership.gap) {
+        for membership in &mut connection.memberships {
+            if std::mem::take(&mut membership.gap) || of_all.is_some() {
                 let room = self.members.room(membership.room);
                 rooms.push(room.expect("a membership's room has members").name().clone());
             }
         }
-        let gap = Gap::new(GapReason::Overflow, rooms);
-        self.with_sink(key, |sink: &mut dyn Sink, session| sink.gap(session, &gap));
-    }
-
-    fn too_slow(&mut self, key: usize) {
-        let after = self.shared.limits.retry_after;
-        self.begin_close(key, &Close::Slow { after });
+        let gap = Gap::new(of_all.unwrap_or(GapReason::Overflow), rooms);
+        crate::metrics::gap(gap.reason);
+        self.call_sink(key, |sink: &mut dyn Sink, session| sink.gap(session, &gap));
     }
 }
 
-/// A frame to be written, and what its connection has pending without it.
-struct Collected {
-    after: Place,
-    frame: Bytes,
-    rule: RuleId,
-    size: u64,
-    skipped: u64,
-}
-
-/// An entry that a connection gets.
-struct Pending<'a> {
-    entry: &'a Entry,
-    seq: Seq,
-    /// The place after it.
-    after: Place,
-    claim: Claim,
-    frame: Cow<'a, Frame>,
-    /// Another stands for it.
-    passed_over: bool,
-}
-
-impl Pending<'_> {
-    /// What it counts for in what is pending.
-    fn size(&self) -> u64 {
-        match self.entry.keyed {
-            Some(_) => self.entry.size() as u64,
-            None => self.frame.as_bytes().len() as u64,
-        }
-    }
-}
-
-/// Calls `each` with every entry that `connection` gets from its place up to `end`, until
-/// it says stop or enough was looked at. Returns the place from which to go on, and how
-/// many entries were looked at.
-fn walk(
+/// Collects what a connection gets next, for one write.
+fn collect(
     connection: &Connection,
-    behind: &Behind,
-    end: Seq,
-    most: usize,
-    mut each: impl FnMut(Pending<'_>) -> bool,
-) -> Result<(Place, usize), Evicted> {
-    let mut place = behind.place.clone();
-    let mut looked = 0;
-    while place.seq() < end && looked < most {
-        let Some((batch, at)) = place.read()? else { break };
-        if !connection.memberships.iter().any(|m| batch.bloom.may_contain(m.room)) {
-            place = Place::in_batch(&batch, batch.end());
-            looked += 1;
-            continue;
-        }
-        let to = (end.min(batch.end()) - batch.first) as usize;
-        for (entry, seq) in batch.entries[at..to].iter().zip(batch.first + at as u64..) {
-            looked += 1;
-            let Some(claim) = claim(&connection.memberships, &entry.rooms, seq) else { continue };
-            let frame = entry.frame(&connection.protocol, connection.view);
-            let Some(frame) = frame else { continue };
-            let after = Place::in_batch(&batch, seq + 1);
-            let passed_over = behind.passes_over(entry, seq, end);
-            if !each(Pending { entry, seq, after: after.clone(), claim, frame, passed_over }) {
-                return Ok((after, looked));
+    shared: &Shared,
+    log: &Log,
+    most_bytes: usize,
+) -> Result<Collected, Evicted> {
+    let Flow::Behind(behind) = &connection.flow else { unreachable!("only those behind read on") };
+    let reading = Reading { connection, behind, lanes: &shared.lanes, log };
+    let (mut bytes, mut frames, mut loss) = (0, Vec::new(), None);
+    // Of those who resume each has a cursor of its own until it is live.
+    let whole_cursors = connection.protocol.whole_cursors;
+    let mut own = behind.resume.as_ref().filter(|_| whole_cursors).map(|r| r.seen.clone());
+    let walked = walk(reading, behind.horizon, MAX_ENTRIES, |met| {
+        let pending = match met {
+            Met::Entry(pending) => pending,
+            Met::Loss { before, after } => {
+                loss = Some((before, after));
+                return Ok(false);
             }
+        };
+        if pending.passed_over {
+            return Ok(true);
         }
-        looked += 1;
-        place = Place::in_batch(&batch, batch.first + to as u64);
+        let counted = behind.reads_log() && pending.seq >= behind.counted_from;
+        let size = if counted { pending.size(connection)? } else { 0 };
+        let skipped = skipped(reading, &pending);
+        let frame = frame(reading, &pending, skipped, own.as_mut())?;
+        bytes += frame.len();
+        frames.push(Out {
+            frame,
+            rule: pending.claim.rule,
+            size,
+            skipped,
+            position: pending.entry.position(),
+            after: pending.after,
+        });
+        Ok(frames.len() < MAX_FRAMES && bytes < most_bytes)
+    })?;
+    let (place, loss) = match loss {
+        Some((before, after)) => (before, Some(after)),
+        None => (walked.place, None),
+    };
+    Ok(Collected { frames, place, looked: walked.looked, passed: walked.passed, loss })
+}
+
+/// How many earlier ones an entry stands for.
+fn skipped(reading: Reading<'_>, pending: &Pending<'_>) -> u64 {
+    let Some(keyed) = &pending.entry.keyed else { return 0 };
+    let behind = reading.behind;
+    // A replay is older than all memberships that read it.
+    let since = if behind.reads_log() { pending.claim.since } else { 0 };
+    let mut from: Seq = behind.round.seq().max(since);
+    if let (Some(resume), Some((lane, _))) = (&behind.resume, pending.entry.position()) {
+        from = from.max(resume.seen.since(lane));
     }
-    Ok((place, looked))
+    keyed.older_from(from)
+}
+
+/// The frame for an entry: the one that is shared, or one for this connection alone.
+fn frame(
+    reading: Reading<'_>,
+    pending: &Pending<'_>,
+    skipped: u64,
+    own: Option<&mut Seen>,
+) -> Result<Bytes, Evicted> {
+    let Connection { protocol, view, .. } = reading.connection;
+    let (entry, has_body) = (pending.entry, "the view has a body");
+    let cursor: Option<Cursor> = match own {
+        Some(seen) => {
+            if let Some((lane, position)) = entry.position() {
+                seen.advance(lane, position);
+            }
+            Some(reading.lanes.seal(seen.iter()))
+        }
+        None if skipped == 0 => {
+            let frame = entry.frame(protocol, *view, &pending.stand)?;
+            return Ok(frame.expect(has_body).as_bytes().clone());
+        }
+        None if protocol.whole_cursors => Some(pending.stand.cursor()?),
+        None => None,
+    };
+    let frame = entry.frame_alone(protocol, *view, skipped, cursor.as_ref());
+    Ok(frame.expect(has_body).as_bytes().clone())
 }

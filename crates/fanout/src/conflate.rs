@@ -101,7 +101,7 @@ impl Line {
 impl Lines {
     fn key(entry: &Entry, key: Bytes) -> LineKey {
         LineKey {
-            lane: entry.at.map(|(lane, _)| lane),
+            lane: entry.position().map(|(lane, _)| lane),
             rooms: entry.rooms.iter().map(crate::room_table::RoomRef::id).collect(),
             event: entry.event().clone(),
             key,

@@ -25,8 +25,9 @@ use crate::frame::{Entry, ProtocolRef};
 use crate::log::{Place, Seq};
 use crate::members::{Claim, Membership, Memberships, claim};
 use crate::overflow::Lags;
+use crate::resume::{Resume, Stage};
 use crate::role::{Identity, ViewId};
-use crate::sink::{Sink, Token};
+use crate::sink::{GapReason, Sink, Token};
 
 /// Names one connection of one hub, for as long as the hub lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,13 +90,19 @@ pub(crate) enum Flow {
 /// Where a connection that is behind stands.
 #[derive(Debug)]
 pub(crate) struct Behind {
-    /// The next entry to look at.
+    /// The next entry to look at: in the log, or in a replay while it reads one.
     pub(crate) place: Place,
     /// What the socket did not take of the frame before.
     pub(crate) rest: Bytes,
+    /// Whether the socket is full. Otherwise it waits for its shard, or for a replay.
+    pub(crate) full: bool,
     /// How much is pending, by the rules of its rooms: what its socket has not begun to
     /// take, without what another stands for.
     pub(crate) lags: Lags,
+    /// What stands before this is not counted in `lags`: it was away when it came.
+    pub(crate) counted_from: Seq,
+    /// It has to read up to here, though nothing may be counted in `lags`.
+    pub(crate) read_to: Seq,
     /// When its socket last took something.
     pub(crate) moved: Instant,
     /// Whether `lags` may be wrong, because a room was left or the view is another.
@@ -103,28 +110,46 @@ pub(crate) struct Behind {
     /// Where the round that is under way began, and its horizon; see `conflate.rs`.
     pub(crate) round: Place,
     pub(crate) horizon: Seq,
+    /// It is not live before its shard is here: a room begins there.
+    pub(crate) until: Seq,
+    /// Where it came back with a cursor, until it is live.
+    pub(crate) resume: Option<Box<Resume>>,
+    /// That all of its rooms miss something, before what comes next.
+    pub(crate) gap: Option<GapReason>,
 }
 
 impl Behind {
     /// Nothing is pending yet from `place` on, but maybe the rest of a frame before.
     pub(crate) fn new(place: Place, rest: Bytes, now: Instant) -> Self {
         let (round, horizon) = (place.clone(), place.seq());
-        Self { place, rest, lags: Lags::default(), moved: now, inexact: false, round, horizon }
+        Self {
+            place,
+            rest,
+            full: false,
+            lags: Lags::default(),
+            counted_from: 0,
+            read_to: 0,
+            moved: now,
+            inexact: false,
+            round,
+            horizon,
+            until: 0,
+            resume: None,
+            gap: None,
+        }
     }
 
-    /// Counts an entry that has come, behind all that was counted.
-    pub(crate) fn count(
-        &mut self,
-        memberships: &[Membership],
-        entry: &Entry,
-        seq: Seq,
-        len: usize,
-    ) {
+    /// Counts an entry that has come, behind all that was counted; `size` is what it counts
+    /// for.
+    pub(crate) fn count(&mut self, memberships: &[Membership], entry: &Entry, seq: Seq, size: u64) {
+        if seq < self.counted_from || self.resume.as_ref().is_some_and(|r| r.skips(entry, seq)) {
+            return;
+        }
         let Some(Claim { rule, .. }) = claim(memberships, &entry.rooms, seq) else { return };
-        let Some(keyed) = &entry.keyed else { return self.lags.add(rule, len as u64) };
-        self.lags.add(rule, entry.size() as u64);
+        self.lags.add(rule, size);
+        let Some(keyed) = &entry.keyed else { return };
         // What it will stand for once the round that is under way is over.
-        let from = self.horizon.max(self.place.seq());
+        let from = self.horizon.max(self.place.seq()).max(self.counted_from);
         let Some((older, size)) = keyed.older().filter(|(older, _)| *older >= from) else { return };
         if let Some(Claim { rule, .. }) = claim(memberships, &entry.rooms, older) {
             self.lags.subtract(rule, size);
@@ -153,9 +178,27 @@ impl Behind {
         self.begin_round(self.place.seq());
     }
 
+    /// Goes on from somewhere else, maybe in another log.
+    pub(crate) fn jump_to(&mut self, place: Place) {
+        (self.round, self.horizon) = (place.clone(), place.seq());
+        self.place = place;
+    }
+
     /// Nothing of what is pending is to be written any more.
     pub(crate) fn forget(&mut self, now: Instant) {
         (self.lags, self.moved, self.inexact) = (Lags::default(), now, false);
+        (self.resume, self.gap) = (None, None);
+        (self.until, self.counted_from, self.read_to) = (0, 0, 0);
+    }
+
+    /// Whether it reads from the log, not from a replay, nor waits for one.
+    pub(crate) fn reads_log(&self) -> bool {
+        self.resume.as_ref().is_none_or(|resume| matches!(resume.stage, Stage::Reading))
+    }
+
+    /// Whether nothing is left in the log for it, up to where its shard is.
+    pub(crate) fn has_all(&self) -> bool {
+        self.reads_log() && self.lags.is_zero() && self.place.seq() >= self.read_to
     }
 }
 
@@ -189,6 +232,16 @@ impl Connection {
 
     pub(crate) fn control_bytes(&self) -> usize {
         self.control.as_ref().map_or(0, |control| control.bytes)
+    }
+
+    /// Whether its socket has taken all that there is for it up to where its shard is.
+    pub(crate) fn has_all(&self) -> bool {
+        match &self.flow {
+            Flow::Live => true,
+            Flow::Behind(behind) => {
+                !behind.full && behind.rest.is_empty() && behind.gap.is_none() && behind.has_all()
+            }
+        }
     }
 
     /// Queues bytes to be written between frames.

@@ -12,7 +12,9 @@ use smallvec::SmallVec;
 
 use crate::conflate::Keyed;
 use crate::json::Json;
-use crate::position::{At, LaneId};
+use crate::lanes::{KnownLane, Lanes};
+use crate::log::{Batch, Evicted, Log};
+use crate::position::{At, Cursor, LaneId, Position};
 use crate::role::ViewId;
 use crate::room::Room;
 use crate::room_table::RoomRef;
@@ -46,6 +48,9 @@ pub struct Delivery<'a> {
     pub body: &'a Json,
     /// The position after this frame; `None` on what cannot be resumed.
     pub at: Option<At>,
+    /// The whole cursor after this frame, for protocols that ask for it by
+    /// [`Protocol::whole_cursors`].
+    pub cursor: Option<&'a Cursor>,
     /// How many earlier emissions of the same key this one stands for: those that a
     /// connection which was behind was spared. Zero in frames that are shared.
     pub skipped: u64,
@@ -56,6 +61,13 @@ pub struct Delivery<'a> {
 pub trait Protocol: Send + Sync + 'static {
     /// The frame of an emission.
     fn frame(&self, delivery: &Delivery<'_>) -> Frame;
+
+    /// Whether frames carry the whole cursor, because clients cannot keep one themselves.
+    /// It is sealed once for all who get the frame while they are live, but for each
+    /// connection that resumes its own.
+    fn whole_cursors(&self) -> bool {
+        false
+    }
 }
 
 /// A protocol's number in one hub.
@@ -66,6 +78,7 @@ pub(crate) struct ProtocolId(pub(crate) u8);
 #[derive(Clone)]
 pub struct ProtocolRef {
     pub(crate) id: ProtocolId,
+    pub(crate) whole_cursors: bool,
     pub(crate) protocol: Arc<dyn Protocol>,
 }
 
@@ -82,7 +95,7 @@ pub(crate) struct Entry {
     event: Cow<'static, str>,
     body: EntryBody,
     /// The lane it is from, and the position after it.
-    pub(crate) at: Option<(LaneId, At)>,
+    at: Option<(Arc<KnownLane>, Position)>,
     /// What it is about, where all of its rooms conflate.
     pub(crate) keyed: Option<Box<Keyed>>,
     /// By protocol, then by view where the body has several.
@@ -127,7 +140,7 @@ impl Entry {
         rooms: SmallVec<[RoomRef; 1]>,
         event: Cow<'static, str>,
         body: EntryBody,
-        at: Option<(LaneId, At)>,
+        at: Option<(Arc<KnownLane>, Position)>,
         key: Option<Bytes>,
         protocols: usize,
     ) -> Self {
@@ -138,6 +151,12 @@ impl Entry {
         let frames = (0..protocols * views).map(|_| OnceLock::new()).collect();
         let keyed = key.map(|key| Box::new(Keyed::new(key)));
         Self { rooms, event, body, at, keyed, frames }
+    }
+
+    /// Takes a place, and no more.
+    pub(crate) fn for_nobody() -> Self {
+        let body = EntryBody::Shared(Json::of(&()).expect("null has a JSON form"));
+        Self::new(SmallVec::new(), "".into(), body, None, None, 0)
     }
 
     pub(crate) fn event(&self) -> &Cow<'static, str> {
@@ -167,41 +186,107 @@ impl Entry {
         (size_of::<Self>() + frames + encoded + keyed + 2 * self.body.len()) as u64
     }
 
+    /// The lane it is from, and the position after it.
+    pub(crate) fn position(&self) -> Option<(LaneId, Position)> {
+        self.at.as_ref().map(|(lane, position)| (lane.id, *position))
+    }
+
+    /// Whether a view gets it.
+    pub(crate) fn is_for(&self, view: ViewId) -> bool {
+        self.body.of(view).is_some()
+    }
+
+    /// What it counts for in what is pending for a connection that gets it.
+    ///
+    /// # Errors
+    /// The log has moved on without its batch.
+    pub(crate) fn pending_size(
+        &self,
+        protocol: &ProtocolRef,
+        view: ViewId,
+        stand: &Stand<'_>,
+    ) -> Result<u64, Evicted> {
+        if self.keyed.is_some() || protocol.whole_cursors {
+            // Its frame is not the same for everybody.
+            return Ok(self.size() as u64);
+        }
+        let frame = self.frame(protocol, view, stand)?;
+        Ok(frame.map_or(0, |frame| frame.as_bytes().len() as u64))
+    }
+
     /// The frame for a protocol and a view; `None` where the view has no body.
-    pub(crate) fn frame(&self, protocol: &ProtocolRef, view: ViewId) -> Option<Cow<'_, Frame>> {
-        let body = self.body.of(view)?;
+    ///
+    /// # Errors
+    /// The log has moved on without its batch, and nobody had encoded it before.
+    pub(crate) fn frame(
+        &self,
+        protocol: &ProtocolRef,
+        view: ViewId,
+        stand: &Stand<'_>,
+    ) -> Result<Option<Cow<'_, Frame>>, Evicted> {
+        let Some(body) = self.body.of(view) else { return Ok(None) };
         let at = match &self.body {
             EntryBody::Shared(_) => protocol.id.0 as usize,
             EntryBody::PerView(bodies) => protocol.id.0 as usize * bodies.len() + view.0 as usize,
         };
-        let encode = || self.encode(protocol, body, 0);
         // A protocol registered after this was appended has no place for its frame.
-        Some(match self.frames.get(at) {
+        let cell = self.frames.get(at);
+        if let Some(frame) = cell.and_then(OnceLock::get) {
+            return Ok(Some(Cow::Borrowed(frame)));
+        }
+        let cursor = if protocol.whole_cursors { Some(stand.cursor()?) } else { None };
+        let encode = || self.encode(protocol, body, 0, cursor.as_ref());
+        Ok(Some(match cell {
             Some(cell) => Cow::Borrowed(cell.get_or_init(encode)),
             None => Cow::Owned(encode()),
-        })
+        }))
     }
 
-    /// The frame for one connection, which was spared `skipped` earlier ones.
-    pub(crate) fn frame_for(
+    /// The frame for one connection alone, which was spared `skipped` earlier ones and has
+    /// everything up to `cursor` with it; `None` where the view has no body.
+    pub(crate) fn frame_alone(
         &self,
         protocol: &ProtocolRef,
         view: ViewId,
         skipped: u64,
-    ) -> Option<Cow<'_, Frame>> {
-        if skipped == 0 {
-            return self.frame(protocol, view);
-        }
-        Some(Cow::Owned(self.encode(protocol, self.body.of(view)?, skipped)))
+        cursor: Option<&Cursor>,
+    ) -> Option<Frame> {
+        Some(self.encode(protocol, self.body.of(view)?, skipped, cursor))
     }
 
-    fn encode(&self, protocol: &ProtocolRef, body: &Json, skipped: u64) -> Frame {
+    fn encode(
+        &self,
+        protocol: &ProtocolRef,
+        body: &Json,
+        skipped: u64,
+        cursor: Option<&Cursor>,
+    ) -> Frame {
         protocol.protocol.frame(&Delivery {
             event: &self.event,
             room: if let [room] = &self.rooms[..] { Some(room.name()) } else { None },
             body,
-            at: self.at.map(|(_, at)| at),
+            at: self.at.as_ref().map(|(lane, position)| lane.at(*position)),
+            cursor,
             skipped,
         })
+    }
+}
+
+/// Where an entry stands: what its whole cursor is made of.
+pub(crate) struct Stand<'a> {
+    pub(crate) lanes: &'a Lanes,
+    pub(crate) log: &'a Log,
+    pub(crate) batch: &'a Batch,
+    /// Its index in the batch.
+    pub(crate) at: usize,
+}
+
+impl Stand<'_> {
+    /// The whole cursor after the entry.
+    ///
+    /// # Errors
+    /// The log has moved on without its batch.
+    pub(crate) fn cursor(&self) -> Result<Cursor, Evicted> {
+        Ok(self.lanes.seal(self.log.positions_after(self.batch, self.at)?))
     }
 }

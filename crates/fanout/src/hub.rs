@@ -8,9 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::connection::ConnectionId;
 use crate::error::{ConnectError, PublishError};
 use crate::frame::{Protocol, ProtocolRef};
+use crate::keys::Keyring;
 use crate::limits::Limits;
 use crate::overflow::Overflow;
-use crate::position::Cursor;
+use crate::position::{Cursor, Position};
 use crate::role::{Access, Identity};
 use crate::room::RoomPattern;
 use crate::router::Emission;
@@ -39,6 +40,7 @@ pub struct HubBuilder {
     access: Access,
     limits: Limits,
     overflow: Vec<(RoomPattern, Overflow)>,
+    keys: Option<Keyring>,
     shards: usize,
     readiness: Box<dyn FnMut() -> std::io::Result<Box<dyn Readiness>>>,
 }
@@ -73,6 +75,13 @@ impl HubBuilder {
         self
     }
 
+    /// Sets the keys that cursors are sealed with, which all nodes share: a client goes on
+    /// where it was on any of them. Without, they are random and die with the hub.
+    pub fn keys(mut self, keys: Keyring) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
     /// How many shards follow the log, 1 to 64; as many as there are processors by
     /// default. A large room is walked by all of them at once.
     pub fn shards(mut self, shards: usize) -> Self {
@@ -98,8 +107,10 @@ impl HubBuilder {
     /// Outside of a tokio runtime with time enabled.
     pub fn build(mut self) -> std::io::Result<Hub> {
         let now = Instant::now();
-        let shared =
-            Arc::new(Shared::new(self.access, self.limits, &self.overflow, self.shards, now));
+        let keys = self.keys.unwrap_or_else(Keyring::random);
+        let (access, limits, overflow) = (self.access, self.limits, &self.overflow);
+        let shared = Shared::new(access, limits, overflow, keys, self.shards, now);
+        let shared = Arc::new(shared);
         let tasks = tokio_util::task::TaskTracker::new();
         let mut shards = Vec::with_capacity(self.shards);
         let mut watches_sockets = true;
@@ -137,6 +148,7 @@ impl Hub {
             access,
             limits: Limits::default(),
             overflow: Vec::new(),
+            keys: None,
             shards: std::thread::available_parallelism().map_or(1, usize::from).min(64),
             readiness: Box::new(|| Ok(Box::new(WakersOnly))),
         }
@@ -160,7 +172,7 @@ impl Hub {
             return Err(PublishError::Closed);
         }
         if !entries.is_empty() {
-            shared.append(entries, Vec::new(), Instant::now());
+            shared.append(entries, &[], Instant::now());
         }
         Ok(())
     }
@@ -227,10 +239,15 @@ impl Hub {
         }
     }
 
-    /// How far each lane has been read: everything before it is in the log or older.
+    /// How far each lane has been read: whoever has this gets what comes from now on.
+    ///
+    /// Taken before a snapshot is read, it is where the snapshot's reader goes on: all that
+    /// was published before is in what is read afterwards, as long as events are published
+    /// only once their changes are there to be read.
     pub fn cursor(&self) -> Cursor {
         let (_, frontier) = self.0.shared.log.tail();
-        self.0.shared.lanes.cursor(&frontier)
+        let places = frontier.iter().map(|(lane, next)| (lane, Position::before(next)));
+        self.0.shared.lanes.seal(places)
     }
 
     /// What it is doing.

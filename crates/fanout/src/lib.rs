@@ -84,7 +84,8 @@
 //! | module | what |
 //! |---|---|
 //! | `source`, `memory` | where events come from |
-//! | `event`, `position` | what one is, and where it stands: [`Event`], [`Lane`], [`Position`] |
+//! | `event`, `position` | what one is, and where it stands: [`Event`], [`Lane`], [`Cursor`] |
+//! | `keys`, `lanes` | the same as clients get it: sealed by a [`Keyring`], and read again |
 //! | `pipeline` | source to router to hub, from start to drain |
 //! | `router` | from an event to emissions |
 //! | `role`, `room`, `room_table` | who may be where and see what; rooms as small numbers |
@@ -94,7 +95,9 @@
 //! | `shard`, `shard_task`, `members` | owns connections, alone, and follows the log |
 //! | `rights`, `closing` | which rooms a connection is in; how it ends |
 //! | `walk` | what is new is written to those it is for |
-//! | `connection`, `catch_up`, `overflow`, `conflate` | live or behind; reading on; how far behind is too far; which emissions stand for which |
+//! | `connection`, `catch_up`, `pending`, `conflate` | live or behind; reading on; which emissions stand for which |
+//! | `overflow`, `too_far` | how far behind is too far, and what happens then |
+//! | `resume`, `replay` | a connection that came back; what only the source still has |
 //! | `sink`, `session` | how a connection takes frames, and what it may ask for |
 //! | [`metrics`] | what is counted |
 //!
@@ -115,6 +118,7 @@ mod event;
 mod frame;
 mod hub;
 mod json;
+mod keys;
 mod lanes;
 mod limits;
 mod log;
@@ -122,8 +126,11 @@ mod members;
 mod memory;
 pub mod metrics;
 mod overflow;
+mod pending;
 mod pipeline;
 mod position;
+mod replay;
+mod resume;
 mod rights;
 mod role;
 mod room;
@@ -138,6 +145,7 @@ mod source;
 mod sync;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+mod too_far;
 mod walk;
 
 #[cfg(test)]
@@ -149,12 +157,13 @@ pub use event::Event;
 pub use frame::{Delivery, Frame, Protocol, ProtocolRef};
 pub use hub::{Hub, HubBuilder};
 pub use json::{Json, JsonError};
+pub use keys::{KeyError, Keyring};
 pub use limits::Limits;
 pub use log::LogStats;
 pub use memory::{MemoryError, MemorySource, MemoryTopic};
 pub use overflow::{Overflow, Policy};
 pub use pipeline::{Pipeline, PipelineStop};
-pub use position::{At, Cursor, Lane, LaneToken, Position};
+pub use position::{At, Cursor, Lane};
 pub use role::{Access, AccessError, Identity, Rights, Role, RoleAccess, View};
 pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomPattern};
 pub use router::{Body, Emission, RouteError, Router};

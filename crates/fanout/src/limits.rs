@@ -36,6 +36,19 @@ pub struct Limits {
     /// Bytes that all connections which catch up may take in one turn of a shard, before
     /// those that are live get what is new. 256 KiB.
     pub catch_up_bytes: usize,
+    /// Records that one client may have missed beyond the log, to be read again for it;
+    /// where it is more it is told of a gap. 200,000.
+    pub replay_records: u64,
+    /// Bytes of what was read again that are kept at once. 64 MiB.
+    pub replay_bytes: u64,
+    /// How long one pass over the source may take, and how long a client waits for one
+    /// before it is told of a gap. 30 s.
+    pub replay_timeout: Duration,
+    /// How long what was read again is kept for whoever comes next. 30 s.
+    pub replay_keep: Duration,
+    /// Clients that may go on from a cursor each second; the others wait their turn.
+    /// 10,000.
+    pub resumes_per_second: u32,
     /// Between two heartbeats. 25 s.
     pub heartbeat: Duration,
     /// How long a connection that is being closed may take. 3 s.
@@ -57,6 +70,11 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(30),
             retry_after: Duration::from_secs(2),
             catch_up_bytes: 256 << 10,
+            replay_records: 200_000,
+            replay_bytes: 64 << 20,
+            replay_timeout: Duration::from_secs(30),
+            replay_keep: Duration::from_secs(30),
+            resumes_per_second: 10_000,
             heartbeat: Duration::from_secs(25),
             close_timeout: Duration::from_secs(3),
         }

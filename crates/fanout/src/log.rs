@@ -17,17 +17,26 @@
 //!   there is always a place from which what comes next can be read.
 //! - `head` is stored after the batch is linked: who sees the head finds the batch.
 
+mod lanes;
+
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::conflate::Lines;
 use crate::frame::Entry;
-use crate::position::{Frontier, LaneId};
+use crate::log::lanes::LanePlaces;
+use crate::position::{Frontier, LaneId, Position};
+use crate::resume::Seen;
 use crate::room_table::RoomId;
 use crate::sync::{AtomicU64, Link, Mutex, Ordering, point, upgrade};
 
 /// A place in one node's log: the number of the next entry. Never leaves the node.
+///
+/// Begins at [`FIRST`]: nothing stands at zero, which is before all.
 pub(crate) type Seq = u64;
+
+/// The number of a log's first entry.
+pub(crate) const FIRST: Seq = 1;
 
 /// Some rooms, with false positives: two of 256 bits each.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +73,9 @@ pub(crate) struct Batch {
     pub(crate) bloom: Bloom,
     /// The lanes that moved, and their next offsets once this batch was read.
     pub(crate) frontier: Box<[(LaneId, u64)]>,
+    /// Whether something that should have stood here is lost: everybody is told of it. Such
+    /// a batch has one entry, which is for nobody: its place.
+    pub(crate) lost: bool,
     /// Bytes of everything up to the end of this batch, since the log began.
     end_bytes: u64,
     bytes: u64,
@@ -136,6 +148,16 @@ impl Place {
     }
 }
 
+/// A part of a lane that a batch passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) lane: LaneId,
+    /// The first offset, where this is the lane's first batch.
+    pub(crate) from: u64,
+    /// The offset after the last.
+    pub(crate) next: u64,
+}
+
 /// How much the log keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keep {
@@ -149,6 +171,8 @@ pub(crate) struct Log {
     chain: Mutex<Chain>,
     /// The number of the newest batch.
     head: AtomicU64,
+    /// The number after the newest entry.
+    end: AtomicU64,
     /// Bytes up to the head, since the log began.
     head_bytes: AtomicU64,
     /// Where each shard's place is: nothing from there on is evicted.
@@ -170,6 +194,7 @@ struct Chain {
     newest: Arc<Batch>,
     bytes: u64,
     frontier: Frontier,
+    lanes: LanePlaces,
     lines: Lines,
 }
 
@@ -189,10 +214,11 @@ impl Log {
     pub(crate) fn new(keep: Keep, readers: usize, now: Instant) -> Self {
         let origin = Arc::new(Batch {
             number: 0,
-            first: 0,
+            first: FIRST,
             entries: Box::default(),
             bloom: Bloom::default(),
             frontier: Box::default(),
+            lost: false,
             end_bytes: 0,
             bytes: 0,
             appended: now,
@@ -203,11 +229,13 @@ impl Log {
             newest: origin,
             bytes: 0,
             frontier: Frontier::default(),
+            lanes: LanePlaces::default(),
             lines: Lines::default(),
         };
         Self {
             chain: Mutex::new(chain),
             head: AtomicU64::new(0),
+            end: AtomicU64::new(FIRST),
             head_bytes: AtomicU64::new(0),
             readers: (0..readers).map(|_| Reader::default()).collect(),
             keep,
@@ -215,22 +243,29 @@ impl Log {
     }
 
     /// Appends a batch and evicts what is too much or too old.
-    pub(crate) fn append(
+    pub(crate) fn append(&self, entries: Vec<Entry>, moved: &[Moved], now: Instant) -> Arc<Batch> {
+        self.link(entries, moved, false, now)
+    }
+
+    /// Appends that these parts of lanes are lost, which should have stood here.
+    pub(crate) fn append_loss(&self, lost: &[Moved], now: Instant) -> Arc<Batch> {
+        self.link(vec![Entry::for_nobody()], lost, true, now)
+    }
+
+    fn link(
         &self,
         mut entries: Vec<Entry>,
-        frontier: Vec<(LaneId, u64)>,
+        moved: &[Moved],
+        lost: bool,
         now: Instant,
     ) -> Arc<Batch> {
         let mut bloom = Bloom::default();
-        let mut bytes = size_of::<Batch>() as u64;
+        let mut bytes = (size_of::<Batch>() + moved.len() * lanes::BYTES_PER_MOVE) as u64;
         for entry in &entries {
             entry.rooms.iter().for_each(|room| bloom.insert(room.id()));
             bytes += entry.bytes();
         }
         let mut chain = self.chain.lock().expect("no panic under this lock");
-        for (lane, next) in &frontier {
-            chain.frontier.advance(*lane, *next);
-        }
         let first = chain.newest.end();
         for (entry, seq) in entries.iter_mut().zip(first..) {
             chain.lines.enter(entry, seq);
@@ -240,17 +275,23 @@ impl Log {
             first,
             entries: entries.into(),
             bloom,
-            frontier: frontier.into(),
+            frontier: moved.iter().map(|moved| (moved.lane, moved.next)).collect(),
+            lost,
             end_bytes: chain.newest.end_bytes + bytes,
             bytes,
             appended: now,
             next: Link::default(),
         });
+        for moved in moved {
+            chain.frontier.advance(moved.lane, moved.next);
+            chain.lanes.enter(moved, &batch);
+        }
         chain.bytes += bytes;
         chain.newest.next.set(batch.clone());
         chain.newest = batch.clone();
         // After the link: a reader that sees the head must find the batch.
         self.head_bytes.store(batch.end_bytes, Ordering::SeqCst);
+        self.end.store(batch.end(), Ordering::SeqCst);
         self.head.store(batch.number, Ordering::SeqCst);
         let evicted = self.evict_from(&mut chain, now);
         drop(chain);
@@ -289,6 +330,7 @@ impl Log {
             for entry in &oldest.entries {
                 chain.lines.leave(entry);
             }
+            chain.lanes.leave(oldest);
             evicted.push(std::mem::replace(&mut chain.oldest, next));
         }
         evicted
@@ -299,9 +341,107 @@ impl Log {
         self.head.load(Ordering::SeqCst)
     }
 
+    /// The number after the newest entry.
+    pub(crate) fn end(&self) -> Seq {
+        self.end.load(Ordering::SeqCst)
+    }
+
+    /// Bytes up to the head, since the log began.
+    pub(crate) fn head_bytes(&self) -> u64 {
+        self.head_bytes.load(Ordering::SeqCst)
+    }
+
     /// How many entries were ever appended.
     pub(crate) fn appended(&self) -> u64 {
-        self.chain.lock().expect("no panic under this lock").newest.end()
+        self.end() - FIRST
+    }
+
+    /// From where on whoever has `seen` this much reads on: the place before the first
+    /// batch that has anything else.
+    ///
+    /// # Errors
+    /// The lanes of which the log has lost something since.
+    pub(crate) fn find(&self, seen: &mut Seen) -> Result<Place, Vec<LaneId>> {
+        let (place, missing) = self.find_lanes(seen, true);
+        if missing.is_empty() { Ok(place) } else { Err(missing) }
+    }
+
+    /// As [`find`](Self::find), but lanes of which it does not have everything, or which it
+    /// does not know, are not read here.
+    pub(crate) fn find_some(&self, seen: &mut Seen) -> Place {
+        self.find_lanes(seen, false).0
+    }
+
+    fn find_lanes(&self, seen: &mut Seen, all: bool) -> (Place, Vec<LaneId>) {
+        let chain = self.chain.lock().expect("no panic under this lock");
+        let mut found = Place::in_batch(&chain.newest, chain.newest.end());
+        let mut oldest = chain.newest.number + 1;
+        let (mut missing, mut firsts) = (Vec::new(), Vec::new());
+        for (lane, places) in chain.lanes.iter() {
+            match places.find(seen.position(lane)) {
+                Err(Evicted) => missing.push(lane),
+                Ok(None) => firsts.push((lane, None)),
+                Ok(Some(batch)) => {
+                    if batch.number < oldest {
+                        (oldest, found) = (batch.number, Place::in_batch(&batch, batch.first));
+                    }
+                    firsts.push((lane, Some(batch)));
+                }
+            }
+        }
+        drop(chain);
+        if all && !missing.is_empty() {
+            return (found, missing);
+        }
+        seen.read_all(all);
+        for (lane, batch) in firsts {
+            let first = batch.map_or(found.seq(), |batch| {
+                let new = |entry: &Entry| {
+                    entry.position().is_some_and(|(of, at)| of == lane && !seen.has(lane, at))
+                };
+                let at = batch.entries.iter().position(new).unwrap_or(batch.entries.len());
+                batch.first + at as Seq
+            });
+            seen.read_from(lane, Some(first));
+        }
+        (found, missing)
+    }
+
+    /// The oldest offset of a lane that the log has, with all that came after it; `None`
+    /// where it has none of the lane.
+    pub(crate) fn oldest(&self, lane: LaneId) -> Option<u64> {
+        let chain = self.chain.lock().expect("no panic under this lock");
+        chain.lanes.get(lane).map(lanes::Places::floor)
+    }
+
+    /// How far a lane was read.
+    pub(crate) fn newest(&self, lane: LaneId) -> Option<u64> {
+        self.chain.lock().expect("no panic under this lock").frontier.next(lane)
+    }
+
+    /// How far each lane was read before the entry `at` of `batch`, and with it.
+    pub(crate) fn positions_after(
+        &self,
+        batch: &Batch,
+        at: usize,
+    ) -> Result<Vec<(LaneId, Position)>, Evicted> {
+        let chain = self.chain.lock().expect("no panic under this lock");
+        if batch.number < chain.oldest.number {
+            return Err(Evicted);
+        }
+        let before = chain.lanes.iter().filter_map(|(lane, places)| {
+            Some((lane, Position::before(places.next_before(batch.number)?)))
+        });
+        let mut positions: Vec<(LaneId, Position)> = before.collect();
+        drop(chain);
+        for entry in &batch.entries[..=at] {
+            let Some((lane, position)) = entry.position() else { continue };
+            match positions.iter_mut().find(|(known, _)| *known == lane) {
+                Some((_, known)) => *known = position.max(*known),
+                None => positions.push((lane, position)),
+            }
+        }
+        Ok(positions)
     }
 
     /// The place after the last entry, and how far each lane had been read there.

@@ -62,6 +62,11 @@ impl MemorySource {
 }
 
 impl MemoryTopic {
+    /// The lane that its events are in.
+    pub fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
     /// Writes `value` as JSON and returns its offset. Waits while the source has
     /// [`MemorySource::CAPACITY`] events that nobody has read.
     ///

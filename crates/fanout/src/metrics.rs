@@ -15,12 +15,19 @@
 //! | `fanout_emissions_refused_total` | counter | emissions that were not |
 //! | `fanout_records_unroutable_total{topic}` | counter | events that the router refused |
 //! | `fanout_log_bytes`, `fanout_log_entries` | gauge | what the log holds |
+//! | `fanout_log_age_seconds` | gauge | age of the oldest that it holds |
+//! | `fanout_resumes_total{outcome}` | counter | cursors that clients came with: `begun`, `recovered` once all was sent, `reset` where it could not be read |
+//! | `fanout_gaps_total{reason}` | counter | times that a client was told that something is missing |
+//! | `fanout_replay_passes_total` | counter | passes over the source for those who were away for long |
+//! | `fanout_replayed_records_total` | counter | records read in them |
+//! | `fanout_replay_failures_total` | counter | passes that the source broke off |
+//! | `fanout_replay_waiting` | gauge | clients that wait for a pass |
 //!
 //! They go to whatever recorder the program has installed for the `metrics` crate.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::sink::Close;
+use crate::sink::{Close, GapReason};
 
 /// Those that only grow, as `Counters::growing` gives them.
 const COUNTERS: [&str; 5] = [
@@ -61,6 +68,16 @@ pub(crate) struct Counts {
     pub(crate) behind: AtomicU64,
     pub(crate) overflows: AtomicU64,
     pub(crate) conflated: AtomicU64,
+}
+
+/// Counts a cursor that a client came with.
+pub(crate) fn resume(outcome: &'static str) {
+    metrics::counter!("fanout_resumes_total", "outcome" => outcome).increment(1);
+}
+
+/// Counts a gap that is told.
+pub(crate) fn gap(reason: GapReason) {
+    metrics::counter!("fanout_gaps_total", "reason" => reason.name()).increment(1);
 }
 
 /// Counts a connection that is being closed from here.

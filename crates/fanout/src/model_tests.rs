@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::json::Json;
+use crate::keys::Keyring;
 use crate::limits::Limits;
 use crate::overflow::Overflow;
 use crate::role::{Access, Identity, RoleAccess};
@@ -107,7 +108,7 @@ impl Real {
         overflow: &[(RoomPattern, Overflow)],
     ) -> (Self, crate::frame::ProtocolRef) {
         let now = Instant::now();
-        let shared = Arc::new(Shared::new(access(), limits, overflow, 1, now));
+        let shared = Arc::new(Shared::new(access(), limits, overflow, Keyring::random(), 1, now));
         let protocol = shared.register(Arc::new(Lines));
         let shard = Shard::new(0, shared.clone(), Box::new(WakersOnly), now);
         (Self { shared, shard, now }, protocol)
@@ -142,7 +143,7 @@ impl Real {
 
     fn publish(&mut self, emissions: Vec<Emission>) {
         let entries = emissions.into_iter().map(|e| self.shared.entry(e, None).unwrap()).collect();
-        self.shared.append(entries, Vec::new(), self.now);
+        self.shared.append(entries, &[], self.now);
     }
 
     fn sweep(&mut self) {

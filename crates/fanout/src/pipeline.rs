@@ -1,15 +1,19 @@
 //! Source to router to hub, from start to drain.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::event::Event;
 use crate::frame::Entry;
 use crate::hub::Hub;
-use crate::position::{At, LaneId, Position};
-use crate::router::{RouteError, Router};
+use crate::log::Moved;
+use crate::position::{LaneId, Position};
+use crate::replay::Replayer;
+use crate::router::{Emission, RouteError, Router};
 use crate::shared::Shared;
 use crate::source::{EventBatch, Source, SourceError, SourceStatus};
 
@@ -75,7 +79,15 @@ impl<S: Source, R: Router> Pipeline<S, R> {
     /// Dropping the future loses what was read and not yet appended; stop it instead.
     pub async fn run(mut self) -> Result<(), SourceError> {
         let shared = self.hub.shared().clone();
-        let mut refused = Refused::default();
+        let router = Arc::new(self.router);
+        let mut routing = Routing::new(router.clone(), true);
+        let replayer = self.source.replay().map(|source| {
+            let (shared, service) = (shared.clone(), shared.replays.register());
+            let routing = Routing::new(router, false);
+            let replayer = Replayer::new(shared, routing, source, service);
+            (service, AbortOnDropHandle::new(tokio::spawn(replayer.run())))
+        });
+        let mut owned: FxHashSet<LaneId> = FxHashSet::default();
         while shared.wait_for_shards().await {
             let batch = tokio::select! {
                 biased;
@@ -83,51 +95,93 @@ impl<S: Source, R: Router> Pipeline<S, R> {
                 batch = self.source.next() => batch?,
             };
             let Some(batch) = batch else { break };
-            let (entries, frontier) = route(&shared, &self.router, &batch, &mut refused);
-            shared.append(entries, frontier, Instant::now());
+            let Routed { entries, moved, lost } = routing.route(&shared, &batch);
+            if let Some((service, _)) = &replayer {
+                // Before anybody can miss anything of it.
+                for lane in moved.iter().map(|moved| moved.lane) {
+                    if owned.insert(lane) {
+                        shared.replays.own(lane, *service);
+                    }
+                }
+            }
+            if !lost.is_empty() {
+                shared.append_loss(&lost, Instant::now());
+            }
+            shared.append(entries, &moved, Instant::now());
         }
         Ok(())
     }
 }
 
-/// Turns a batch of events into entries, and into how far their lanes were read.
-fn route<R: Router>(
-    shared: &Shared,
-    router: &R,
-    batch: &EventBatch,
-    refused: &mut Refused,
-) -> (Vec<Entry>, Vec<(LaneId, u64)>) {
-    let mut entries = Vec::with_capacity(batch.events.len());
-    let mut frontier: FxHashMap<LaneId, u64> = FxHashMap::default();
-    let mut emissions = Vec::new();
-    for event in &batch.events {
-        let (lane, token) = shared.lanes.intern(&event.lane);
-        emissions.clear();
-        match router.route(event, &mut emissions) {
-            Ok(()) => {
-                for (i, emission) in emissions.drain(..).enumerate() {
-                    let position = Position { offset: event.offset, emission: i as u32 + 1 };
-                    match shared.entry(emission, Some((lane, At { lane: token, position }))) {
-                        Ok(entry) => entries.push(entry),
-                        Err(error) => refused.emission(event, &error.into()),
-                    }
+/// From events to entries.
+pub(crate) struct Routing<R> {
+    router: Arc<R>,
+    refused: Refused,
+    emissions: Vec<Emission>,
+}
+
+/// What became of a batch of events.
+pub(crate) struct Routed {
+    pub(crate) entries: Vec<Entry>,
+    /// How far their lanes were read.
+    pub(crate) moved: Vec<Moved>,
+    /// What of them is lost, before that.
+    pub(crate) lost: Vec<Moved>,
+}
+
+impl<R: Router> Routing<R> {
+    /// Where not `first`, somebody else has told of what is refused.
+    pub(crate) fn new(router: Arc<R>, first: bool) -> Self {
+        let refused = Refused { quiet: !first, ..Refused::default() };
+        Self { router, refused, emissions: Vec::new() }
+    }
+
+    /// Turns a batch of events into entries, and into how far their lanes were read.
+    pub(crate) fn route(&mut self, shared: &Shared, batch: &EventBatch) -> Routed {
+        let mut entries = Vec::with_capacity(batch.events.len());
+        let mut moved: FxHashMap<LaneId, Moved> = FxHashMap::default();
+        let mut move_on = |lane: LaneId, from: u64, next: u64| {
+            let moved = moved.entry(lane).or_insert(Moved { lane, from, next });
+            moved.next = moved.next.max(next);
+        };
+        for event in &batch.events {
+            let lane = shared.lanes.intern(&event.lane);
+            let next = event.offset.saturating_add(1);
+            move_on(lane.id, event.offset, next);
+            self.emissions.clear();
+            if let Err(error) = self.router.route(event, &mut self.emissions) {
+                self.refused.event(event, &error);
+                continue;
+            }
+            let last = self.emissions.len();
+            for (emission, n) in self.emissions.drain(..).zip(1..) {
+                // After the last one nothing of the event is left.
+                let position = match n {
+                    n if n == last => Position::before(next),
+                    n => Position { offset: event.offset, emission: n as u32 },
+                };
+                match shared.entry(emission, Some((lane.clone(), position))) {
+                    Ok(entry) => entries.push(entry),
+                    Err(error) => self.refused.emission(event, &error.into()),
                 }
             }
-            Err(error) => refused.event(event, &error),
         }
-        let next = frontier.entry(lane).or_default();
-        *next = event.offset.saturating_add(1).max(*next);
+        for (lane, next) in &batch.frontier {
+            move_on(shared.lanes.intern(lane).id, *next, *next);
+        }
+        let lost = batch.lost.iter().filter_map(|lane| {
+            let moved = moved.get(&shared.lanes.intern(lane).id)?;
+            Some(Moved { next: moved.from, ..*moved })
+        });
+        let lost = lost.collect();
+        Routed { entries, moved: moved.into_values().collect(), lost }
     }
-    for (lane, read) in &batch.frontier {
-        let next = frontier.entry(shared.lanes.intern(lane).0).or_default();
-        *next = (*read).max(*next);
-    }
-    (entries, frontier.into_iter().collect())
 }
 
 /// Tells of what was refused, not more often than anybody can read.
 #[derive(Debug, Default)]
 struct Refused {
+    quiet: bool,
     told: Option<Instant>,
     untold: u64,
 }
@@ -136,12 +190,18 @@ impl Refused {
     const EVERY: Duration = Duration::from_secs(1);
 
     fn event(&mut self, event: &Event, error: &RouteError) {
+        if self.quiet {
+            return;
+        }
         let topic = event.topic().to_owned();
         metrics::counter!("fanout_records_unroutable_total", "topic" => topic).increment(1);
         self.tell(event, error);
     }
 
     fn emission(&mut self, event: &Event, error: &RouteError) {
+        if self.quiet {
+            return;
+        }
         metrics::counter!("fanout_emissions_refused_total").increment(1);
         self.tell(event, error);
     }

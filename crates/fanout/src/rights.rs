@@ -9,8 +9,17 @@ use crate::session::{RenewError, Renewed};
 use crate::shard::Shard;
 
 impl Shard {
+    /// Puts a connection into a room, from the log's end on: what its shard has not walked
+    /// yet was published before.
     pub(crate) fn join(&mut self, key: usize, room: RoomRef, own: bool) {
-        self.members.join(&mut self.connections, key, room, self.place.seq(), own);
+        let since = self.shared.log.end();
+        self.members.join(&mut self.connections, key, room, since, own);
+        if since > self.place.seq() {
+            // Until the shard is there it reads on by itself, by the memberships' places.
+            let behind = self.behind(key);
+            behind.until = behind.until.max(since);
+            self.following.push(key as u32);
+        }
     }
 
     pub(crate) fn leave(&mut self, key: usize, at: usize) {

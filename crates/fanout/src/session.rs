@@ -10,7 +10,7 @@ use crate::position::Cursor;
 use crate::role::{AccessError, Identity};
 use crate::room::Room;
 use crate::shard::Shard;
-use crate::sink::Close;
+use crate::sink::{Close, GapReason};
 
 /// A connection, to its [`Sink`](crate::Sink), during a call.
 ///
@@ -19,6 +19,8 @@ pub struct Session<'a> {
     pub(crate) shard: &'a mut Shard,
     pub(crate) key: usize,
     pub(crate) ending: Option<Ending>,
+    /// Whether the connection has only just come.
+    pub(crate) opening: bool,
 }
 
 /// What a sink has asked for during a call.
@@ -96,15 +98,35 @@ impl Session<'_> {
         own.iter().chain(&asked).filter_map(name).collect()
     }
 
-    /// How far each lane had been read where this connection stands, or will stand
-    /// once it is live again.
-    pub fn cursor(&self) -> Cursor {
-        self.shard.shared.lanes.cursor(&self.shard.frontier)
+    /// What this connection has: what it came back with, or else how far each lane had been
+    /// read where it stands. `None` where that is not known, which is only while it is not
+    /// [live](Self::is_live).
+    pub fn cursor(&mut self) -> Option<Cursor> {
+        self.shard.cursor_of(self.key)
+    }
+
+    /// Goes on from a cursor, in all rooms that the connection is in by now: what it missed
+    /// there comes first. To be called in [`Sink::opened`](crate::Sink::opened), once its
+    /// rooms were joined.
+    ///
+    /// False where that cannot be, because the cursor is none of this log's, or because it is
+    /// too late for it; [`Sink::gap`](crate::Sink::gap) is called then. It may be called later
+    /// as well, where it turns out that something is missing all the same.
+    pub fn resume(&mut self, cursor: &str) -> bool {
+        crate::metrics::resume("begun");
+        let opened = if self.opening { self.shard.shared.lanes.open(cursor).ok() } else { None };
+        if let Some(positions) = opened {
+            self.shard.resume(self.key, positions);
+            return true;
+        }
+        crate::metrics::resume("reset");
+        self.shard.tell_gap_of_all(self.key, GapReason::Reset);
+        false
     }
 
     /// Whether the socket has taken all that the rooms had.
     pub fn is_live(&self) -> bool {
-        self.shard.connections[self.key].is_live()
+        self.shard.connections[self.key].has_all()
     }
 
     /// How long nothing was read of the peer.
@@ -122,9 +144,8 @@ impl Session<'_> {
         self.shard.now
     }
 
-    /// Joins a room from the shard's place in the log on: what was published a moment
-    /// ago, and not walked yet, comes as well. False where the connection is in it
-    /// already.
+    /// Joins a room: what is published from now on comes. False where the connection is in
+    /// it already.
     ///
     /// # Errors
     /// [`JoinError`]; whether the room exists cannot be told from it.

@@ -24,7 +24,8 @@ use crate::frame::ProtocolRef;
 use crate::log::Place;
 use crate::members::Members;
 use crate::metrics::Counters;
-use crate::position::Frontier;
+use crate::position::{Cursor, Frontier, Position};
+use crate::replay::Verdict;
 use crate::role::{Identity, Rights};
 use crate::session::{Ending, Session};
 use crate::shared::Shared;
@@ -87,6 +88,17 @@ pub(crate) struct Shard {
     commands: VecDeque<Command>,
     unread: VecDeque<u32>,
     catching: VecDeque<u32>,
+    /// Those that have all up to the shard's place and are not live yet.
+    pub(crate) following: Vec<u32>,
+    /// Those that came back with a cursor and wait for their turn, and how many may go on
+    /// now.
+    pub(crate) resuming: VecDeque<u32>,
+    pub(crate) resume_credit: u32,
+    /// Those that have read all that a replay has so far.
+    pub(crate) replaying: Vec<u32>,
+    verdicts: Vec<(Token, Verdict)>,
+    /// The cursor of those who are live, and the batch that it is after.
+    cursor: Option<(u64, Cursor)>,
     pub(crate) dead: Vec<u32>,
     /// The next slot of the sweep that is under way.
     sweep: Option<usize>,
@@ -133,6 +145,12 @@ impl Shard {
             commands: VecDeque::new(),
             unread: VecDeque::new(),
             catching: VecDeque::new(),
+            following: Vec::new(),
+            resuming: VecDeque::new(),
+            resume_credit: 0,
+            replaying: Vec::new(),
+            verdicts: Vec::new(),
+            cursor: None,
             dead: Vec::new(),
             sweep: None,
             readiness,
@@ -176,9 +194,35 @@ impl Shard {
         self.ready(Ready { token, readable: true, writable: true });
     }
 
+    /// Somebody who waits for a replay is told.
+    pub(crate) fn told(&mut self, told: impl IntoIterator<Item = (Token, Verdict)>) {
+        self.verdicts.extend(told);
+    }
+
+    /// A replay has more than before.
+    pub(crate) fn replay_moved(&mut self) {
+        for key in std::mem::take(&mut self.replaying) {
+            if self.connections.contains(key as usize) {
+                self.queue_catch_up(key as usize);
+            }
+        }
+    }
+
+    /// Whether anybody waits for his turn to resume.
+    pub(crate) fn resumes_wait(&self) -> bool {
+        !self.resuming.is_empty()
+    }
+
+    /// How many more may resume until the next time.
+    pub(crate) fn let_resume(&mut self, most: u32) {
+        self.resume_credit = most;
+    }
+
     /// Whether there is something to do now.
     pub(crate) fn has_work(&self) -> bool {
         self.log_moved()
+            || !self.verdicts.is_empty()
+            || (self.resume_credit > 0 && !self.resuming.is_empty())
             || !(self.commands.is_empty() && self.unread.is_empty() && self.catching.is_empty())
             || self.sweep.is_some()
     }
@@ -199,6 +243,10 @@ impl Shard {
             let Some(key) = self.unread.pop_front() else { break };
             self.read(key as usize);
         }
+        for (token, verdict) in std::mem::take(&mut self.verdicts) {
+            self.judge(token, verdict);
+        }
+        self.admit_resumes();
         let mut budget = self.shared.limits.catch_up_bytes;
         for _ in 0..self.catching.len() {
             let Some(key) = self.catching.pop_front() else { break };
@@ -298,21 +346,42 @@ impl Shard {
             self.join(key, room, true);
         }
         let _ = reply.send(Ok(self.id(key)));
-        self.with_sink(key, Sink::opened);
+        self.called(key, true, Sink::opened);
+        self.flush(key);
         // What came with the handshake, or before the socket was watched.
         self.read_again(key);
     }
 
-    /// Calls a connection's sink, then writes what it has sent and does what it has
-    /// asked for.
+    /// Calls a connection's sink, then does what it has asked for and writes what it has
+    /// sent.
     pub(crate) fn with_sink<R>(
         &mut self,
         key: usize,
         call: impl FnOnce(&mut dyn Sink, &mut Session<'_>) -> R,
     ) -> R {
+        let result = self.call_sink(key, call);
+        self.flush(key);
+        result
+    }
+
+    /// As [`with_sink`](Self::with_sink), but what it has sent waits for whoever writes.
+    pub(crate) fn call_sink<R>(
+        &mut self,
+        key: usize,
+        call: impl FnOnce(&mut dyn Sink, &mut Session<'_>) -> R,
+    ) -> R {
+        self.called(key, false, call)
+    }
+
+    fn called<R>(
+        &mut self,
+        key: usize,
+        opening: bool,
+        call: impl FnOnce(&mut dyn Sink, &mut Session<'_>) -> R,
+    ) -> R {
         let sink = self.connections[key].sink.take();
         let mut sink = sink.expect("a sink's call does not come back to its shard");
-        let mut session = Session { shard: self, key, ending: None };
+        let mut session = Session { shard: self, key, ending: None, opening };
         let result = call(&mut *sink, &mut session);
         let ending = session.ending;
         self.connections[key].sink = Some(sink);
@@ -325,8 +394,33 @@ impl Shard {
             Some(Ending::Finish) => self.finish(key),
             None => {}
         }
-        self.flush(key);
         result
+    }
+
+    /// What a connection has; see [`Session::cursor`].
+    pub(crate) fn cursor_of(&mut self, key: usize) -> Option<Cursor> {
+        let connection = &self.connections[key];
+        if let Flow::Behind(behind) = &connection.flow {
+            if let Some(resume) = &behind.resume {
+                return Some(self.shared.lanes.seal(resume.seen.iter()));
+            }
+            if !connection.has_all() && behind.gap.is_none() {
+                return None;
+            }
+        }
+        match &self.cursor {
+            Some((batch, cursor)) if *batch == self.batch => Some(cursor.clone()),
+            _ => {
+                let cursor = self.seal(&self.frontier);
+                self.cursor = Some((self.batch, cursor.clone()));
+                Some(cursor)
+            }
+        }
+    }
+
+    fn seal(&self, frontier: &Frontier) -> Cursor {
+        let places = frontier.iter().map(|(lane, next)| (lane, Position::before(next)));
+        self.shared.lanes.seal(places)
     }
 
     fn read(&mut self, key: usize) {
@@ -463,7 +557,7 @@ impl Shard {
         ConnectionId { shard: self.index as u8, key: key as u32, generation }
     }
 
-    fn find(&self, token: Token) -> Option<usize> {
+    pub(crate) fn find(&self, token: Token) -> Option<usize> {
         let (key, generation) = (token.0 as u32 as usize, (token.0 >> 32) as u32);
         let connection = self.connections.get(key)?;
         (connection.generation == generation && connection.phase != Phase::Dead).then_some(key)

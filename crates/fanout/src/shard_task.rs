@@ -14,6 +14,8 @@ use crate::sink::{Close, Readiness, Ready, Token};
 
 /// Between two sweeps, unless heartbeats are more frequent.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Between two times that some of those who came back may go on.
+const PACE: Duration = Duration::from_millis(10);
 /// Times that readiness is asked before a turn.
 const READY_ROUNDS: usize = 4;
 
@@ -27,7 +29,11 @@ pub(crate) async fn run(
     let period = SWEEP.min(shared.limits.heartbeat / 2).max(Duration::from_millis(10));
     let mut tick = tokio::time::interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let per_pace = shared.resumes_per_shard(PACE);
     let mut shard = Shard::new(index, shared, readiness, Instant::now());
+    shard.let_resume(per_pace);
     let (mut ready, mut woken) = (Vec::new(), Vec::new());
     let mut open = true;
     loop {
@@ -37,6 +43,9 @@ pub(crate) async fn run(
             shard.shared.shards[index].waker.register(cx.waker());
             if tick.poll_tick(cx).is_ready() {
                 shard.tick();
+            }
+            if shard.resumes_wait() && pace.poll_tick(cx).is_ready() {
+                shard.let_resume(per_pace);
             }
             open = open && gather_commands(&mut shard, &mut commands, cx);
             gather_ready(&mut shard, &mut ready, &mut woken, cx);
@@ -84,6 +93,12 @@ fn gather_ready(
 ) {
     let mailbox = &shard.shared.shards[shard.index];
     std::mem::swap(woken, &mut *mailbox.woken.lock().expect("no panic under this lock"));
+    let told = std::mem::take(&mut *mailbox.verdicts.lock().expect("no panic under this lock"));
+    let replay_moved = mailbox.replay_moved.swap(false, Ordering::SeqCst);
+    shard.told(told);
+    if replay_moved {
+        shard.replay_moved();
+    }
     for waker in woken.drain(..) {
         shard.woken(waker.take());
     }

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
 use smallvec::SmallVec;
@@ -15,17 +15,20 @@ use tokio::sync::Notify;
 
 use crate::error::{ConnectError, PublishError};
 use crate::frame::{Entry, EntryBody, Protocol, ProtocolId, ProtocolRef};
-use crate::lanes::Lanes;
+use crate::keys::Keyring;
+use crate::lanes::{KnownLane, Lanes};
 use crate::limits::Limits;
-use crate::log::{Batch, Keep, Log, LogStats};
+use crate::log::{Batch, Keep, Log, LogStats, Moved};
 use crate::metrics::Counts;
 use crate::overflow::{Overflow, Policy, Rules};
-use crate::position::{At, LaneId};
+use crate::position::{Lane, LaneId, Position};
+use crate::replay::{Replays, Verdict};
 use crate::role::Access;
 use crate::room::RoomPattern;
 use crate::room_table::{RoomRef, RoomTable};
 use crate::router::{Body, Emission};
 use crate::shard_task::ConnectionWaker;
+use crate::sink::Token;
 
 /// What a hub is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) rooms: RoomTable,
     pub(crate) lanes: Lanes,
+    pub(crate) replays: Replays,
     pub(crate) access: Access,
     pub(crate) limits: Limits,
     pub(crate) shards: Box<[Mailbox]>,
@@ -79,6 +83,10 @@ pub(crate) struct Mailbox {
     pub(crate) waker: AtomicWaker,
     /// Connections whose wakers were woken, each once.
     pub(crate) woken: Mutex<Vec<Arc<ConnectionWaker>>>,
+    /// What became of those who asked for a replay.
+    pub(crate) verdicts: Mutex<Vec<(Token, Verdict)>>,
+    /// Whether a replay has more than before, or is done.
+    pub(crate) replay_moved: AtomicBool,
     pub(crate) counts: Counts,
 }
 
@@ -87,6 +95,7 @@ impl Shared {
         access: Access,
         limits: Limits,
         overflow: &[(RoomPattern, Overflow)],
+        keys: Keyring,
         shards: usize,
         now: Instant,
     ) -> Self {
@@ -94,7 +103,8 @@ impl Shared {
         Self {
             log: Log::new(keep, shards, now),
             rooms: RoomTable::new(Rules::new(limits.overflow, overflow)),
-            lanes: Lanes::default(),
+            lanes: Lanes::new(keys),
+            replays: Replays::default(),
             access,
             limits,
             shards: (0..shards).map(|_| Mailbox::default()).collect(),
@@ -110,14 +120,14 @@ impl Shared {
         let mut protocols = self.protocols.write().expect("no panic under this lock");
         protocols.push(protocol.clone());
         let id = u8::try_from(protocols.len() - 1).expect("a hub has at most 256 protocols");
-        ProtocolRef { id: ProtocolId(id), protocol }
+        ProtocolRef { id: ProtocolId(id), whole_cursors: protocol.whole_cursors(), protocol }
     }
 
     /// Checks an emission and makes it an entry.
     pub(crate) fn entry(
         &self,
         emission: Emission,
-        at: Option<(LaneId, At)>,
+        at: Option<(Arc<KnownLane>, Position)>,
     ) -> Result<Entry, PublishError> {
         let Emission { rooms, event, body, key } = emission;
         let max = self.limits.emission_bytes;
@@ -187,9 +197,15 @@ impl Shared {
         }
     }
 
+    /// Appends that parts of lanes are lost; everybody is told.
+    pub(crate) fn append_loss(&self, lost: &[Moved], now: Instant) {
+        self.log.append_loss(lost, now);
+        self.shards.iter().for_each(|shard| shard.waker.wake());
+    }
+
     /// Appends entries and wakes the shards that have members for them.
-    pub(crate) fn append(&self, entries: Vec<Entry>, frontier: Vec<(LaneId, u64)>, now: Instant) {
-        let batch = self.log.append(entries, frontier, now);
+    pub(crate) fn append(&self, entries: Vec<Entry>, moved: &[Moved], now: Instant) {
+        let batch = self.log.append(entries, moved, now);
         // The head is stored; now the bits are read. See `RoomRef::want`.
         let rooms = batch.entries.iter().flat_map(|entry| &entry.rooms);
         let mut wanted = rooms.fold(0, |wanted, room| wanted | room.wanted());
@@ -214,6 +230,34 @@ impl Shared {
     pub(crate) fn stopped(&self, shard: usize) {
         self.log.stopped(shard);
         self.progress.notify_waiters();
+    }
+
+    /// Tells somebody what became of his wish for a replay.
+    pub(crate) fn tell(&self, shard: usize, token: Token, verdict: Verdict) {
+        let mailbox = &self.shards[shard];
+        let mut verdicts = mailbox.verdicts.lock().expect("no panic under this lock");
+        verdicts.push((token, verdict));
+        drop(verdicts);
+        mailbox.waker.wake();
+    }
+
+    /// A replay has more than before, or is done.
+    pub(crate) fn replay_moved(&self) {
+        for shard in &self.shards {
+            shard.replay_moved.store(true, Ordering::SeqCst);
+            shard.waker.wake();
+        }
+    }
+
+    /// How many may resume on one shard in each `period`.
+    pub(crate) fn resumes_per_shard(&self, period: Duration) -> u32 {
+        let each = period.as_secs_f64() / self.shards.len() as f64;
+        (f64::from(self.limits.resumes_per_second) * each).ceil().max(1.0) as u32
+    }
+
+    /// The lane of a number that the log knows.
+    pub(crate) fn lane(&self, lane: LaneId) -> Arc<Lane> {
+        self.lanes.get(lane).expect("lanes are known for good").lane.clone()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -264,6 +308,8 @@ impl Shared {
         metrics::counter!("fanout_emissions_total").absolute(self.log.appended());
         metrics::gauge!("fanout_log_bytes").set(stats.bytes as f64);
         metrics::gauge!("fanout_log_entries").set(stats.entries as f64);
+        metrics::gauge!("fanout_log_age_seconds").set(stats.age.as_secs_f64());
+        metrics::gauge!("fanout_replay_waiting").set(self.replays.waiting() as f64);
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -96,6 +96,12 @@ impl Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GapReason {
+    /// Older than the source keeps.
+    Expired,
+    /// More than may be read again for one client, or it could not be read in time.
+    Limit,
+    /// The cursor is of another log, or cannot be read.
+    Reset,
     /// The connection was too slow, and the room's policy drops.
     Overflow,
 }
@@ -104,6 +110,9 @@ impl GapReason {
     /// Its name, on the wire and in metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Expired => "expired",
+            Self::Limit => "limit",
+            Self::Reset => "reset",
             Self::Overflow => "overflow",
         }
     }

@@ -26,16 +26,20 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::connection::{Behind, Connection, Flow, Phase};
-use crate::frame::ProtocolRef;
+use crate::frame::{Entry, ProtocolRef, Stand};
 use crate::log::{Batch, Place, Seq};
 use crate::members::{Members, claim};
 use crate::role::ViewId;
 use crate::shard::Shard;
+use crate::shared::Shared;
+use crate::sink::GapReason;
 
 /// Entries with members, entries and bytes that one walk takes, unless the first
 /// batch alone has more.
 const MAX_ITEMS: usize = 256;
 const MAX_ENTRIES: usize = 4096;
+/// Walks of one turn that have nobody to write to.
+const MAX_WALKS: usize = 16;
 
 /// Connections that are fetched together.
 const LOT: usize = 8;
@@ -148,14 +152,38 @@ impl Walk {
         self.epoch += 1;
     }
 
-    fn entry(&self, item: u32) -> (&Arc<Batch>, &crate::frame::Entry, Seq) {
+    fn entry(&self, item: u32) -> (&Arc<Batch>, &Entry, Seq) {
         let Item { batch, entry, .. } = self.items[item as usize];
         let batch = &self.batches[batch as usize];
         (batch, &batch.entries[entry as usize], batch.first + Seq::from(entry))
     }
 
+    fn stand<'a>(&'a self, item: u32, shared: &'a Shared) -> Stand<'a> {
+        let Item { batch, entry, .. } = self.items[item as usize];
+        let batch = &self.batches[batch as usize];
+        Stand { lanes: &shared.lanes, log: &shared.log, batch, at: entry as usize }
+    }
+
+    /// An entry's frame. The log keeps what a shard has not walked, so there is one.
+    fn frame<'a>(
+        &'a self,
+        item: u32,
+        protocol: &ProtocolRef,
+        view: ViewId,
+        shared: &'a Shared,
+    ) -> Option<std::borrow::Cow<'a, crate::frame::Frame>> {
+        let frame = self.entry(item).1.frame(protocol, view, &self.stand(item, shared));
+        frame.expect("the log keeps what a shard has not read")
+    }
+
     /// Finds or makes what a group's connections of this protocol and view get.
-    fn payload(&mut self, group: u32, protocol: &ProtocolRef, view: ViewId) -> usize {
+    fn payload(
+        &mut self,
+        group: u32,
+        protocol: &ProtocolRef,
+        view: ViewId,
+        shared: &Shared,
+    ) -> usize {
         let known = &self.groups[group as usize].payloads;
         let same = |p: &Payload| p.protocol == protocol.id.0 && p.view == view.0;
         if let Some(at) = known.iter().position(same) {
@@ -165,9 +193,8 @@ impl Walk {
         let mut one = None;
         let (mut frames, mut keyed) = (0, false);
         for item in self.items_of(group) {
-            let entry = self.entry(item).1;
-            let Some(frame) = entry.frame(protocol, view) else { continue };
-            keyed |= entry.keyed.is_some();
+            let Some(frame) = self.frame(item, protocol, view, shared) else { continue };
+            keyed |= self.entry(item).1.keyed.is_some();
             if let Some(first) = one.take() {
                 let first: Bytes = first;
                 spare.extend_from_slice(&first);
@@ -196,15 +223,28 @@ impl Walk {
     }
 
     /// Where a connection stands that has taken only `taken` bytes of its payload.
-    fn behind_at(&self, group: u32, connection: &Connection, taken: usize, now: Instant) -> Behind {
+    fn behind_at(
+        &self,
+        group: u32,
+        connection: &Connection,
+        taken: usize,
+        shared: &Shared,
+        now: Instant,
+    ) -> Behind {
         let mut left = taken;
         let mut behind: Option<Behind> = None;
         for item in self.items_of(group) {
             let (batch, entry, seq) = self.entry(item);
-            let Some(frame) = entry.frame(&connection.protocol, connection.view) else { continue };
+            let (protocol, view) = (&connection.protocol, connection.view);
+            let Some(frame) = self.frame(item, protocol, view, shared) else { continue };
             let frame = frame.as_bytes();
+            let count = |behind: &mut Behind| {
+                let size = entry.pending_size(protocol, view, &self.stand(item, shared));
+                let size = size.expect("it has its frame");
+                behind.count(&connection.memberships, entry, seq, size);
+            };
             match &mut behind {
-                Some(behind) => behind.count(&connection.memberships, entry, seq, frame.len()),
+                Some(behind) => count(behind),
                 None if left >= frame.len() => left -= frame.len(),
                 None => {
                     // Only as far as the write got, not as far as was collected.
@@ -213,8 +253,9 @@ impl Walk {
                         begun => (Place::in_batch(batch, seq + 1), frame.slice(begun..)),
                     };
                     let behind = behind.insert(Behind::new(place, rest, now));
+                    behind.full = true;
                     if left == 0 {
-                        behind.count(&connection.memberships, entry, seq, frame.len());
+                        count(behind);
                     }
                 }
             }
@@ -224,40 +265,52 @@ impl Walk {
 
     /// Counts what comes for a connection that is behind: it reads it from the log when
     /// its socket can take it.
-    fn count(&self, group: u32, payload: usize, connection: &mut Connection) {
+    fn count(&self, group: u32, payload: usize, connection: &mut Connection, shared: &Shared) {
         let Connection { flow: Flow::Behind(behind), memberships, protocol, view, .. } = connection
         else {
             return;
         };
         let payload = &self.groups[group as usize].payloads[payload];
-        if self.audiences.len() == 1 && !payload.keyed {
+        let (_, entry, first) = self.entry(self.audiences[0].first);
+        if self.audiences.len() == 1
+            && !(payload.keyed || protocol.whole_cursors)
+            && behind.resume.is_none()
+            && behind.until.max(behind.counted_from) <= first
+        {
             // All are for the same rooms, and nothing stands for anything.
-            let (_, entry, seq) = self.entry(self.audiences[0].first);
-            if let Some(claim) = claim(memberships, &entry.rooms, seq) {
+            if let Some(claim) = claim(memberships, &entry.rooms, first) {
                 behind.lags.add(claim.rule, payload.bytes().len() as u64);
             }
             return;
         }
         for item in self.items_of(group) {
             let (_, entry, seq) = self.entry(item);
-            if let Some(frame) = entry.frame(protocol, *view) {
-                behind.count(memberships, entry, seq, frame.as_bytes().len());
+            if entry.is_for(*view) {
+                let size = entry.pending_size(protocol, *view, &self.stand(item, shared));
+                let size = size.expect("the log keeps what a shard has not read");
+                behind.count(memberships, entry, seq, size);
             }
         }
     }
 
-    fn deliver(&mut self, group: u32, connection: &mut Connection, now: Instant) -> Delivered {
+    fn deliver(
+        &mut self,
+        group: u32,
+        connection: &mut Connection,
+        shared: &Shared,
+        now: Instant,
+    ) -> Delivered {
         if connection.phase != Phase::Open {
             return Delivered::Done { frames: 0, bytes: 0 };
         }
-        let at = self.payload(group, &connection.protocol, connection.view);
+        let at = self.payload(group, &connection.protocol, connection.view, shared);
         let payload = &self.groups[group as usize].payloads[at];
         let (frames, bytes) = (payload.frames, payload.bytes());
         if bytes.is_empty() {
             return Delivered::Done { frames: 0, bytes: 0 };
         }
         if !connection.is_live() {
-            self.count(group, at, connection);
+            self.count(group, at, connection, shared);
             return Delivered::Done { frames: 0, bytes: 0 };
         }
         let sink = connection.sink.as_mut().expect("a sink is out of its slot only in a session");
@@ -270,7 +323,8 @@ impl Walk {
             return Delivered::Done { frames, bytes: bytes.len() };
         }
         // ## Live => Behind
-        connection.flow = Flow::Behind(Box::new(self.behind_at(group, connection, taken, now)));
+        let behind = self.behind_at(group, connection, taken, shared, now);
+        connection.flow = Flow::Behind(Box::new(behind));
         Delivered::Behind { bytes: taken }
     }
 
@@ -341,10 +395,19 @@ impl Shard {
         {
             let next = place.read().expect("the log keeps what a shard has not read");
             let Some((batch, _)) = next else { break };
+            if batch.lost {
+                // What stands before it is written first.
+                if self.walk.after.is_none() {
+                    self.note_loss(&batch);
+                    self.walk.after = Some(batch);
+                }
+                break;
+            }
             let before = self.walk.items.len();
             for (at, entry) in batch.entries.iter().enumerate() {
-                self.walk.add(&mut self.members, &batch, at);
-                bytes += entry.bytes();
+                if self.walk.add(&mut self.members, &batch, at) {
+                    bytes += entry.bytes();
+                }
             }
             for (lane, next) in &batch.frontier {
                 self.frontier.advance(*lane, *next);
@@ -367,12 +430,23 @@ impl Shard {
         self.walk.under_way()
     }
 
-    /// Walks on, to at most `budget` connections; false where the log has nothing
-    /// more and everybody was written to.
-    pub(crate) fn walk_on(&mut self, mut budget: usize) -> bool {
-        if !self.walk.under_way() && !self.begin_walk() {
-            return false;
+    /// Walks on, to at most `budget` connections; over what is for nobody here it goes on
+    /// at once, so that a shard which had no need to follow is at the log's end before
+    /// somebody comes to it.
+    pub(crate) fn walk_on(&mut self, budget: usize) {
+        for _ in 0..MAX_WALKS {
+            if !self.walk.under_way() && !self.begin_walk() {
+                return;
+            }
+            let for_nobody = self.walk.audiences.is_empty();
+            self.walk_some(budget);
+            if !for_nobody {
+                return;
+            }
         }
+    }
+
+    fn walk_some(&mut self, mut budget: usize) {
         if !self.walk.audiences.is_empty() {
             while budget > 0 {
                 let lot = self.walk.next_lot(&self.members, &self.connections, budget);
@@ -386,7 +460,7 @@ impl Shard {
                 }
             }
             if budget == 0 {
-                return true;
+                return;
             }
         }
         let after = self.walk.after.take().expect("under way");
@@ -394,13 +468,38 @@ impl Shard {
         self.batch = after.number;
         self.walk.clear();
         self.shared.has_read(self.index, &after);
+        // They are not live until their shard is where they are.
+        for key in std::mem::take(&mut self.following) {
+            if self.connections.contains(key as usize) {
+                self.queue_catch_up(key as usize);
+            }
+        }
         self.counters.publish(self.connections.len(), &self.shared.shards[self.index].counts);
-        true
+    }
+
+    /// Something is lost: everybody is told, after what stands before it.
+    fn note_loss(&mut self, batch: &Arc<Batch>) {
+        for (lane, next) in &batch.frontier {
+            self.frontier.advance(*lane, *next);
+        }
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if self.connections[key].phase != Phase::Open {
+                continue;
+            }
+            let behind = self.behind(key);
+            if behind.has_all() {
+                behind.gap = Some(GapReason::Expired);
+                self.following.push(key as u32);
+            } else if behind.reads_log() {
+                behind.read_to = behind.read_to.max(batch.end());
+            }
+        }
     }
 
     /// Writes to one connection what its group gets.
     fn write(&mut self, key: usize, group: u32) {
-        match self.walk.deliver(group, &mut self.connections[key], self.now) {
+        match self.walk.deliver(group, &mut self.connections[key], &self.shared, self.now) {
             Delivered::Done { frames, bytes } => self.counters.delivered(frames, bytes),
             Delivered::Behind { bytes } => {
                 self.counters.delivered(0, bytes);

@@ -23,14 +23,13 @@ pub struct Native;
 impl Protocol for Native {
     fn frame(&self, delivery: &Delivery<'_>) -> Frame {
         let event = serde_json::to_string(delivery.event).expect("a string has a JSON form");
-        let at = delivery.at.map(|at| at.to_string());
         let mut parts: Vec<&[u8]> = vec![b"{\"event\":", event.as_bytes()];
         // Neither a room's name nor a position has anything to be escaped.
         if let Some(room) = delivery.room {
             parts.extend([&b",\"room\":\""[..], room.as_str().as_bytes(), b"\""]);
         }
-        if let Some(at) = &at {
-            parts.extend([&b",\"at\":\""[..], at.as_bytes(), b"\""]);
+        if let Some(at) = &delivery.at {
+            parts.extend([&b",\"at\":\""[..], at.as_str().as_bytes(), b"\""]);
         }
         let skipped = (delivery.skipped > 0).then(|| delivery.skipped.to_string());
         if let Some(skipped) = &skipped {
@@ -188,7 +187,7 @@ pub(crate) struct Welcome<'a> {
     pub(crate) subject: &'a str,
     pub(crate) roles: Vec<&'a str>,
     pub(crate) rooms: Vec<&'a str>,
-    pub(crate) cursor: String,
+    pub(crate) cursor: Option<String>,
     pub(crate) recovered: Option<bool>,
     pub(crate) heartbeat_ms: u64,
 }

@@ -356,24 +356,20 @@ impl<S: Socket> Sink for WsSink<S> {
                 errors.push(refused(None, error, room));
             }
         }
+        let recovered = opening.cursor.map(|cursor| session.resume(&cursor));
         let (identity, rooms) = (session.identity().clone(), session.rooms());
         let welcome = Welcome {
             connection: session.connection().to_string(),
             subject: &identity.subject,
             roles: protocol::roles(&identity),
             rooms: rooms.iter().map(Room::as_str).collect(),
-            cursor: session.cursor().to_string(),
-            // What was missed cannot be sent yet: the client is told to read its
-            // snapshot anew, which loses nothing.
-            recovered: opening.cursor.as_ref().map(|_| false),
+            cursor: session.cursor().map(|cursor| cursor.to_string()),
+            recovered,
             heartbeat_ms: session.heartbeat_interval().as_millis() as u64,
         };
         session.send(protocol::welcome(opening.id.as_deref(), &welcome));
         for error in errors {
             session.send(error);
-        }
-        if opening.cursor.is_some() {
-            session.send(protocol::gap("reset", &rooms));
         }
     }
 
@@ -381,8 +377,7 @@ impl<S: Socket> Sink for WsSink<S> {
         if session.silent_for() >= 2 * session.heartbeat_interval() {
             return session.close(Close::GoingAway);
         }
-        if session.is_live() {
-            let cursor = session.cursor();
+        if let Some(cursor) = session.cursor().filter(|_| session.is_live()) {
             session.send(protocol::heartbeat(&cursor));
         }
         if !session.congested() {

@@ -25,7 +25,8 @@ async fn welcome_says_who_and_where() {
     assert!(data["connection"].as_str().is_some_and(|id| !id.is_empty()));
     let expected = json!({
         "connection": data["connection"], "subject": "ann b", "roles": ["user"],
-        "rooms": ["user:ann%20b"], "cursor": "", "recovered": null, "heartbeatMs": 25_000,
+        "rooms": ["user:ann%20b"], "cursor": server.hub.cursor().as_str(), "recovered": null,
+        "heartbeatMs": 25_000,
     });
     assert_eq!(data, &expected);
     assert!(welcome.get("id").is_none());
@@ -46,10 +47,10 @@ async fn emissions_carry_room_position_and_data() {
     topic.send(&json!({"total": 7.5})).await.unwrap();
     let (first, second) = (ann.next().await, ann.next().await);
     let at = |frame: &Value| frame["at"].as_str().unwrap().to_owned();
-    let (lane, position) =
-        at(&first).split_once('.').map(|(a, b)| (a.len(), b.to_owned())).unwrap();
-    assert_eq!((lane, position.as_str()), (7, "0-1"));
-    assert!(at(&second).ends_with(".0-2"));
+    let parts = |at: &str| at.split_once('.').map(|(lane, place)| (lane.len(), place.len()));
+    assert_eq!(parts(&at(&first)), Some((7, 22)));
+    assert_eq!(at(&first)[..8], at(&second)[..8], "one lane");
+    assert_ne!(at(&first), at(&second));
     let data = json!({"total": 7.5});
     let expected =
         json!({"event": "order:\"created\"", "room": "user:ann", "at": at(&first), "data": data});
@@ -58,7 +59,52 @@ async fn emissions_carry_room_position_and_data() {
     assert_eq!(second, json!({"event": "both", "at": at(&second), "data": data}));
 
     let (_, welcome) = server.connect("bob", "user").await;
-    assert!(welcome["data"]["cursor"].as_str().unwrap().ends_with(".1-0"), "{welcome}");
+    assert_eq!(welcome["data"]["cursor"], server.hub.cursor().as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_gets_what_was_missed_then_goes_on() {
+    let server = start().await;
+    let (topic, source) = MemorySource::new("orders");
+    let router = |event: &Event, out: &mut Vec<Emission>| -> Result<(), RouteError> {
+        out.push(Emission::new(Room::new("user:ann")?, "one", event.json()?));
+        out.push(Emission::new(Room::new("game:1")?, "two", event.json()?));
+        Ok(())
+    };
+    tokio::spawn(Pipeline::new(source, router, server.hub.clone()).run());
+    let bearer = format!("Bearer {}", token("ann", "user", 3600));
+    let headers = [("authorization", bearer.as_str())];
+    let mut client = server.open("/ws?room=game:1", &headers).await;
+    let welcome = client.next().await;
+    topic.send(&1).await.unwrap();
+    let first = client.next().await;
+    assert_eq!((&first["event"], &first["data"]), (&json!("one"), &json!(1)));
+    drop(client);
+
+    topic.send(&2).await.unwrap();
+    let cursor = format!(
+        "{},{}",
+        welcome["data"]["cursor"].as_str().unwrap(),
+        first["at"].as_str().unwrap()
+    );
+    let path = format!("/ws?cursor={cursor}&room=game:1");
+    let mut client = server.open(&path, &headers).await;
+    let back = client.next().await;
+    assert_eq!(back["data"]["recovered"], true);
+    // It goes on between the two emissions of the first event.
+    for expected in [("two", 1), ("one", 2), ("two", 2)] {
+        let frame = client.next().await;
+        assert_eq!((&frame["event"], &frame["data"]), (&json!(expected.0), &json!(expected.1)));
+    }
+    topic.send(&3).await.unwrap();
+    assert_eq!(client.next().await["data"], 3);
+
+    // What was sent back comes again in the welcome: it is what the client has.
+    let again = back["data"]["cursor"].as_str().unwrap();
+    let mut client = server.open(&format!("/ws?cursor={again}"), &headers).await;
+    assert_eq!(client.next().await["data"]["recovered"], true);
+    assert_eq!(client.next().await["data"], 2, "without the other room");
+    assert_eq!(client.next().await["data"], 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,7 +322,7 @@ async fn a_token_that_ends_closes_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_with_a_cursor_is_told_that_something_is_missing() {
+async fn a_cursor_that_is_none_is_a_gap() {
     let server = start().await;
     let bearer = format!("Bearer {}", token("ann", "user", 3600));
     let headers = [("authorization", bearer.as_str())];
@@ -299,8 +345,9 @@ async fn heartbeats_carry_the_cursor_and_silence_closes() {
     let server = serve(access(), limits, WsConfig::default(), true).await;
     let (mut ann, _) = server.connect("ann", "user").await;
     // Reading answers the pings: it stays for longer than two intervals.
+    let cursor = server.hub.cursor().to_string();
     for _ in 0..5 {
-        assert_eq!(ann.next().await, json!({"event": "heartbeat", "data": {"cursor": ""}}));
+        assert_eq!(ann.next().await, json!({"event": "heartbeat", "data": {"cursor": cursor}}));
     }
     // Not reading answers none.
     server.connections(0).await;

@@ -29,13 +29,17 @@ fn append_follow_read_on_evict() {
             for n in 0..BATCHES {
                 // The second batch has no entries, the third has two.
                 let range = [0..1, 1..1, 1..3, 3..4][n as usize].clone();
-                writer.append(entries(range, None), vec![(LaneId(0), n)], now);
+                writer.append(
+                    entries(range, None),
+                    &[Moved { lane: LaneId(0), from: n, next: n }],
+                    now,
+                );
             }
         });
 
         let (follower, mut place) = (log.clone(), start.clone());
         let following = shuttle::thread::spawn(move || {
-            let (mut number, mut seq) = (0, 0);
+            let (mut number, mut seq) = (0, FIRST);
             while number < BATCHES {
                 if follower.head() <= number {
                     shuttle::thread::yield_now();
@@ -52,8 +56,8 @@ fn append_follow_read_on_evict() {
 
         let (reader, mut place) = (log.clone(), start);
         let reading = shuttle::thread::spawn(move || {
-            let (mut seq, mut number) = (0, 0);
-            while seq < 4 {
+            let (mut seq, mut number) = (FIRST, 0);
+            while seq < FIRST + 4 {
                 match place.read() {
                     Err(Evicted) => {
                         // It is told, and only when that is so.
@@ -91,7 +95,7 @@ fn a_shard_that_joins_sees_the_batch_or_is_woken() {
 
         let (writer, wanted) = (log.clone(), room.clone());
         let writing = shuttle::thread::spawn(move || {
-            let batch = writer.append(entries(0..1, Some(&wanted)), Vec::new(), now);
+            let batch = writer.append(entries(0..1, Some(&wanted)), &[], now);
             batch.entries[0].rooms[0].wanted() != 0
         });
         room.want(0, true);
@@ -118,7 +122,7 @@ fn what_is_seen_knows_what_stands_for_it() {
         let writer = log.clone();
         let writing = shuttle::thread::spawn(move || {
             for _ in 0..3 {
-                writer.append(keyed(), Vec::new(), now);
+                writer.append(keyed(), &[], now);
             }
             // Everything that may go goes, while it is being read.
             writer.evict(now);

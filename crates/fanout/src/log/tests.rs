@@ -4,13 +4,17 @@ use crate::room_table::RoomTable;
 
 const KEEP: Keep = Keep { bytes: 0, age: Duration::from_secs(60) };
 
+fn moved(lane: u32, from: u64, next: u64) -> Moved {
+    Moved { lane: LaneId(lane), from, next }
+}
+
 #[test]
 fn a_shard_keeps_what_it_needs_and_no_more() {
     let now = Instant::now();
     let log = Log::new(KEEP, 1, now);
     let (start, _) = log.tail();
     for n in 0..10 {
-        log.append(entries(n..n + 1, None), vec![(LaneId(0), n + 1)], now);
+        log.append(entries(n..n + 1, None), &[moved(0, n, n + 1)], now);
     }
     assert_eq!(log.stats(now).entries, 10, "the shard has read nothing");
     let (first, _) = start.read().unwrap().unwrap();
@@ -34,7 +38,7 @@ fn what_is_old_goes_though_there_is_room() {
     let keep = Keep { bytes: u64::MAX, age: Duration::from_secs(60) };
     let log = Log::new(keep, 0, start);
     for n in 0..5 {
-        log.append(entries(n..n + 1, None), Vec::new(), start + Duration::from_secs(n * 20));
+        log.append(entries(n..n + 1, None), &[], start + Duration::from_secs(n * 20));
     }
     log.evict(start + Duration::from_secs(110));
     assert_eq!(log.stats(start).entries, 2);
@@ -45,13 +49,13 @@ fn batches_without_entries_are_places_too() {
     let now = Instant::now();
     let log = Log::new(KEEP, 1, now);
     let (start, _) = log.tail();
-    log.append(Vec::new(), vec![(LaneId(0), 5)], now);
+    log.append(Vec::new(), &[moved(0, 5, 5)], now);
     let (empty, at) = start.read().unwrap().unwrap();
     assert_eq!((at, empty.entries.len()), (0, 0));
     log.has_read(0, &empty);
-    log.append(entries(0..2, None), Vec::new(), now);
+    log.append(entries(0..2, None), &[], now);
     let place = Place::in_batch(&empty, empty.end());
-    assert_eq!(place.read().unwrap().unwrap().0.first, 0);
+    assert_eq!(place.read().unwrap().unwrap().0.first, FIRST);
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn a_long_chain_is_dropped_without_recursion() {
     let log = Log::new(Keep { bytes: u64::MAX, ..KEEP }, 0, now);
     let (start, _) = log.tail();
     for n in 0..200_000 {
-        log.append(entries(n..n + 1, None), Vec::new(), now);
+        log.append(entries(n..n + 1, None), &[], now);
     }
     let held = start.read().unwrap().unwrap().0;
     drop(log);
@@ -78,16 +82,16 @@ fn what_is_known_of_keys_goes_with_the_log() {
         let rooms = std::iter::once(room.clone()).collect();
         Entry::new(rooms, "n".into(), body, None, Some(vec![key].into()), 1)
     };
-    let first = log.append(vec![keyed(0), keyed(1), keyed(0)], Vec::new(), now);
-    let second = log.append(vec![keyed(0)], Vec::new(), now);
+    let first = log.append(vec![keyed(0), keyed(1), keyed(0)], &[], now);
+    let second = log.append(vec![keyed(0)], &[], now);
     let of = |batch: &Batch, at: usize| {
         let keyed = batch.entries[at].keyed.as_ref().unwrap();
         (keyed.newer(), keyed.older().map(|(seq, _)| seq), keyed.older_from(0))
     };
-    assert_eq!(of(&first, 0), (Some(2), None, 0));
+    assert_eq!(of(&first, 0), (Some(FIRST + 2), None, 0));
     assert_eq!(of(&first, 1), (None, None, 0));
-    assert_eq!(of(&second, 0), (None, Some(2), 2));
-    assert_eq!(second.entries[0].keyed.as_ref().unwrap().older_from(1), 1);
+    assert_eq!(of(&second, 0), (None, Some(FIRST + 2), 2));
+    assert_eq!(second.entries[0].keyed.as_ref().unwrap().older_from(FIRST + 1), 1);
     assert_eq!(log.chain.lock().unwrap().lines.len(), 2);
     log.stopped(0);
     log.evict(now);

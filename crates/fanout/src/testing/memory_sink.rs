@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::frame::{Delivery, Frame, Protocol};
+use crate::position::Cursor;
 use crate::role::Identity;
 use crate::room::Room;
 use crate::session::Session;
@@ -33,6 +34,27 @@ impl Protocol for Lines {
     }
 }
 
+/// As [`Lines`], with the whole cursor in the place of `at`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CursorLines;
+
+impl Protocol for CursorLines {
+    fn frame(&self, delivery: &Delivery<'_>) -> Frame {
+        let room = delivery.room.map_or("", Room::as_str);
+        let cursor = delivery.cursor.map_or("", Cursor::as_str);
+        let body = delivery.body.as_str();
+        let skipped = match delivery.skipped {
+            0 => String::new(),
+            skipped => format!("|{skipped}"),
+        };
+        Bytes::from(format!("{}|{room}|{body}|{cursor}{skipped}\n", delivery.event)).into()
+    }
+
+    fn whole_cursors(&self) -> bool {
+        true
+    }
+}
+
 /// What a [`MemoryPeer`] asks for.
 #[derive(Clone, Debug)]
 pub enum Ask {
@@ -48,7 +70,17 @@ pub enum Ask {
 
 /// The hub's end of a connection in memory.
 #[derive(Debug)]
-pub struct MemorySink(MemoryPeer);
+pub struct MemorySink {
+    peer: MemoryPeer,
+    /// What it comes with, until it is in.
+    opening: Option<Opening>,
+}
+
+#[derive(Debug)]
+struct Opening {
+    cursor: Option<String>,
+    rooms: Vec<Room>,
+}
 
 /// The test's end of a connection in memory.
 #[derive(Clone, Debug)]
@@ -99,7 +131,15 @@ impl MemorySink {
         };
         let state = Arc::new(Mutex::new(state));
         let peer = MemoryPeer { state, changed: Arc::default() };
-        (peer.clone(), Self(peer))
+        (peer.clone(), Self { peer, opening: None })
+    }
+
+    /// One that asks for rooms, and comes back with a cursor where it has one. Answered
+    /// `!welcome CURSOR RECOVERED`, the last `true`, `false` or `new`.
+    pub fn returning(cursor: Option<String>, rooms: Vec<Room>) -> (MemoryPeer, Self) {
+        let (peer, mut sink) = Self::new();
+        sink.opening = Some(Opening { cursor, rooms });
+        (peer, sink)
     }
 }
 
@@ -206,7 +246,7 @@ impl MemoryPeer {
 
 impl Sink for MemorySink {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut state = self.0.state();
+        let mut state = self.peer.state();
         if state.gone {
             return Err(ErrorKind::BrokenPipe.into());
         }
@@ -223,12 +263,12 @@ impl Sink for MemorySink {
             }
         }
         drop(state);
-        self.0.changed.notify_waiters();
+        self.peer.changed.notify_waiters();
         if taken == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 
     fn try_read(&mut self, session: &mut Session<'_>, _: &mut [u8]) -> io::Result<Input> {
-        let mut state = self.0.state();
+        let mut state = self.peer.state();
         if state.gone {
             return Ok(Input::Closed);
         }
@@ -251,11 +291,22 @@ impl Sink for MemorySink {
     }
 
     fn opened(&mut self, session: &mut Session<'_>) {
-        self.0.state().waker = Some(session.waker());
+        self.peer.state().waker = Some(session.waker());
+        let Some(opening) = self.opening.take() else { return };
+        for room in &opening.rooms {
+            let _ = session.join(room);
+        }
+        let recovered = opening.cursor.map(|cursor| session.resume(&cursor));
+        let cursor = session.cursor().expect("who has only just come has a cursor");
+        let recovered = recovered.map_or("new", |yes| if yes { "true" } else { "false" });
+        session.send(Bytes::from(format!("!welcome {cursor} {recovered}\n")));
     }
 
     fn heartbeat(&mut self, session: &mut Session<'_>) {
-        session.send(Bytes::from_static(b"!heartbeat\n"));
+        match session.cursor().filter(|_| session.is_live()) {
+            Some(cursor) => session.send(Bytes::from(format!("!heartbeat {cursor}\n"))),
+            None => session.send(Bytes::from_static(b"!heartbeat\n")),
+        }
     }
 
     fn gap(&mut self, session: &mut Session<'_>, gap: &Gap) {
@@ -264,7 +315,7 @@ impl Sink for MemorySink {
     }
 
     fn closing(&mut self, session: &mut Session<'_>, close: &Close) {
-        self.0.state().closed = Some(close.clone());
+        self.peer.state().closed = Some(close.clone());
         session.send(Bytes::from(format!("!close {}\n", close.name())));
         session.finish();
     }
@@ -272,7 +323,7 @@ impl Sink for MemorySink {
 
 impl Drop for MemorySink {
     fn drop(&mut self) {
-        self.0.state().dropped = true;
-        self.0.changed.notify_waiters();
+        self.peer.state().dropped = true;
+        self.peer.changed.notify_waiters();
     }
 }

@@ -4,7 +4,9 @@
 mod memory_sink;
 mod sink;
 mod source;
+mod tokens;
 
 pub use memory_sink::*;
 pub use sink::*;
 pub use source::*;
+pub use tokens::*;

@@ -11,11 +11,11 @@ use crate::log::Batch;
 use crate::members::Members;
 
 impl Walk {
-    /// Adds an entry to the audience of its rooms, where they have members.
-    pub(super) fn add(&mut self, members: &mut Members, batch: &Batch, entry: usize) {
+    /// Adds an entry to the audience of its rooms; false where they have no members.
+    pub(super) fn add(&mut self, members: &mut Members, batch: &Batch, entry: usize) -> bool {
         let rooms = &batch.entries[entry].rooms;
         let audience = if let [room] = &rooms[..] {
-            let Some(room) = members.find(room.id()) else { return };
+            let Some(room) = members.find(room.id()) else { return false };
             // What a room remembers of a walk before is some other's audience, or none.
             let known = &mut members.room_mut(room).audience;
             if self.audiences.get(*known as usize).is_none_or(|a| a.rooms[..] != [room]) {
@@ -28,7 +28,7 @@ impl Walk {
             let here: SmallVec<[u32; 1]> =
                 rooms.iter().filter_map(|room| members.find(room.id())).collect();
             match self.audiences.last() {
-                _ if here.is_empty() => return,
+                _ if here.is_empty() => return false,
                 Some(last) if last.rooms == here => self.audiences.len() as u32 - 1,
                 _ => self.audience(here),
             }
@@ -42,6 +42,7 @@ impl Walk {
             self.items[audience.last as usize].next = item;
         }
         audience.last = item;
+        true
     }
 
     pub(super) fn audience(&mut self, rooms: SmallVec<[u32; 1]>) -> u32 {

@@ -1,0 +1,402 @@
+//! One pass over the source for many who wait.
+//!
+//! What the log in memory no longer has is read again from the source, routed once, into a
+//! second log with the same readers. However many wait there is one pass at a time, from
+//! the lowest position that anybody waits for to where the source had been read when it
+//! began; from there on everybody reads the log. What was read again is kept for a while:
+//! in a storm of reconnects most find what they need there.
+//!
+//! ```text
+//!  shard: of these lanes I need what is from there on --> asked
+//!                                                           | one pass for all of them
+//!  shard: read this | the source has it no more | again <-- told
+//! ```
+//!
+//! A pass is bounded in records ([`Limits::replay_records`]), bytes and time. A slow
+//! receiver does not hold it up: where the replay has moved on without it, it asks again.
+//!
+//! [`Limits::replay_records`]: crate::Limits::replay_records
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::log::{Keep, Log, Moved};
+use crate::pipeline::Routing;
+use crate::position::{Lane, LaneId, Position};
+use crate::router::Router;
+use crate::shared::Shared;
+use crate::sink::{GapReason, Token};
+use crate::source::{Bounds, Replay, ReplayError, ReplayRange};
+
+/// Between two tries while the source cannot be reached.
+const RETRY: Duration = Duration::from_millis(500);
+/// Most records that a pass reads before what somebody asked for: whoever asks next is
+/// likely to want a little more.
+const MARGIN: u64 = 4096;
+
+/// What was read again.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) log: Log,
+    done: AtomicBool,
+}
+
+/// Somebody who needs what the log does not have, or wants to know whether the source goes
+/// as far as he was.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) shard: usize,
+    pub(crate) token: Token,
+    /// Lanes whose events from a position on are missing.
+    pub(crate) missing: Vec<(LaneId, Position)>,
+    /// Lanes of which he has more than this node has read.
+    pub(crate) ahead: Vec<(LaneId, Position)>,
+}
+
+/// What becomes of him.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// It is in there, or will be.
+    Read(Arc<Replayed>),
+    /// Look in the log again.
+    Again,
+    /// Nobody has it, or it is too much.
+    Gap(GapReason),
+}
+
+/// Who waits for which source's replay.
+#[derive(Debug, Default)]
+pub(crate) struct Replays {
+    services: RwLock<Vec<Arc<Service>>>,
+    /// Which source a lane is from, by the lane's number; none where it replays nothing.
+    lanes: RwLock<Vec<Option<usize>>>,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    /// One for each connection that waits, at most.
+    waiting: Mutex<Vec<Waiter>>,
+    asked: Notify,
+}
+
+impl Replayed {
+    fn new(bytes: u64, now: Instant) -> Self {
+        let keep = Keep { bytes, age: Duration::MAX };
+        Self { log: Log::new(keep, 0, now), done: AtomicBool::new(false) }
+    }
+
+    /// Whether nothing more comes behind what it has, for now.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// Whether it has everything from these positions on, up to where the log begins.
+    fn has(&self, shared: &Shared, missing: &[(LaneId, Position)]) -> bool {
+        missing.iter().all(|(lane, position)| {
+            let log_begins = shared.log.oldest(*lane).unwrap_or(0);
+            self.log.oldest(*lane).is_some_and(|oldest| oldest <= position.offset)
+                && self.log.newest(*lane) >= Some(log_begins)
+        })
+    }
+}
+
+impl Replays {
+    /// A source that replays.
+    pub(crate) fn register(&self) -> usize {
+        let mut services = self.services.write().expect("no panic under this lock");
+        services.push(Arc::default());
+        services.len() - 1
+    }
+
+    /// A lane is of this source.
+    pub(crate) fn own(&self, lane: LaneId, service: usize) {
+        let mut lanes = self.lanes.write().expect("no panic under this lock");
+        let at = lane.0 as usize;
+        if at >= lanes.len() {
+            lanes.resize(at + 1, None);
+        }
+        lanes[at] = Some(service);
+    }
+
+    /// The source that a lane is from, where it replays.
+    pub(crate) fn of(&self, lane: LaneId) -> Option<usize> {
+        let lanes = self.lanes.read().expect("no panic under this lock");
+        lanes.get(lane.0 as usize).copied().flatten()
+    }
+
+    fn service(&self, service: usize) -> Arc<Service> {
+        let services = self.services.read().expect("no panic under this lock");
+        services[service].clone()
+    }
+
+    /// Waits for a verdict, which comes to the shard.
+    pub(crate) fn ask(&self, service: usize, waiter: Waiter) {
+        let service = self.service(service);
+        service.waiting.lock().expect("no panic under this lock").push(waiter);
+        service.asked.notify_one();
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let services = self.services.read().expect("no panic under this lock");
+        let waiting = |service: &Arc<Service>| service.waiting.lock().map_or(0, |w| w.len());
+        services.iter().map(waiting).sum()
+    }
+}
+
+impl Service {
+    fn take(&self) -> Vec<Waiter> {
+        std::mem::take(&mut *self.waiting.lock().expect("no panic under this lock"))
+    }
+
+    fn put_back(&self, waiters: Vec<Waiter>) {
+        self.waiting.lock().expect("no panic under this lock").extend(waiters);
+    }
+}
+
+/// Replays one source for those who ask.
+pub(crate) struct Replayer<R> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) routing: Routing<R>,
+    pub(crate) source: Box<dyn Replay>,
+    pub(crate) service: usize,
+    current: Option<Arc<Replayed>>,
+}
+
+impl<R: Router> Replayer<R> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        routing: Routing<R>,
+        source: Box<dyn Replay>,
+        service: usize,
+    ) -> Self {
+        Self { shared, routing, source, service, current: None }
+    }
+
+    /// Runs until it is dropped.
+    pub(crate) async fn run(mut self) {
+        let service = self.shared.replays.service(self.service);
+        loop {
+            let waiters = service.take();
+            if waiters.is_empty() {
+                let keep = self.shared.limits.replay_keep;
+                if timeout(keep, service.asked.notified()).await.is_err() {
+                    self.current = None;
+                    service.asked.notified().await;
+                }
+                continue;
+            }
+            let waiters = self.answer_from_current(waiters);
+            if let Err((error, waiters)) = self.pass(&service, waiters).await {
+                tracing::warn!(%error, "replay failed; trying on");
+                metrics::counter!("fanout_replay_failures_total").increment(1);
+                service.put_back(waiters);
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    fn tell(&self, waiter: &Waiter, verdict: Verdict) {
+        self.shared.tell(waiter.shard, waiter.token, verdict);
+    }
+
+    /// Answers those who need no pass; the others come back.
+    fn answer_from_current(&self, waiters: Vec<Waiter>) -> Vec<Waiter> {
+        let mut left = Vec::new();
+        for mut waiter in waiters {
+            // What the log has after all: it was asked a moment ago.
+            let has = |lane: LaneId, position: Position| {
+                self.shared.log.oldest(lane).is_some_and(|oldest| oldest <= position.offset)
+            };
+            waiter.missing.retain(|(lane, position)| !has(*lane, *position));
+            match &self.current {
+                _ if !waiter.ahead.is_empty() => left.push(waiter),
+                _ if waiter.missing.is_empty() => self.tell(&waiter, Verdict::Again),
+                Some(current) if current.has(&self.shared, &waiter.missing) => {
+                    self.tell(&waiter, Verdict::Read(current.clone()));
+                }
+                _ => left.push(waiter),
+            }
+        }
+        left
+    }
+
+    /// One pass for all of them.
+    ///
+    /// # Errors
+    /// Where the source could not be asked; with those who still wait.
+    async fn pass(
+        &mut self,
+        service: &Service,
+        waiters: Vec<Waiter>,
+    ) -> Result<(), (ReplayError, Vec<Waiter>)> {
+        if waiters.is_empty() {
+            return Ok(());
+        }
+        let limits = self.shared.limits.clone();
+        let lanes = lanes_of(&waiters);
+        let known: Vec<Arc<Lane>> = lanes.iter().map(|lane| self.shared.lane(*lane)).collect();
+        let bounds = match timeout(limits.replay_timeout, self.source.bounds(&known)).await {
+            Ok(Ok(bounds)) => bounds,
+            Ok(Err(error)) => return Err((error, waiters)),
+            Err(elapsed) => return Err((ReplayError::Unavailable(elapsed.into()), waiters)),
+        };
+        let bounds: Vec<_> = lanes.into_iter().zip(bounds).collect();
+        let end = |lane: LaneId| self.shared.log.newest(lane).unwrap_or(0);
+        let mut readers = Vec::new();
+        for waiter in waiters {
+            match judge(&waiter, &bounds, end, limits.replay_records) {
+                Err(reason) => self.tell(&waiter, Verdict::Gap(reason)),
+                Ok(()) if waiter.missing.is_empty() => {}
+                Ok(()) => readers.push(waiter),
+            }
+        }
+        let Some((replayed, ranges)) = self.plan(&readers, &bounds) else { return Ok(()) };
+        replayed.done.store(false, Ordering::SeqCst);
+        self.current = Some(replayed.clone());
+        let result = self.read(service, &replayed, ranges, readers).await;
+        replayed.done.store(true, Ordering::SeqCst);
+        self.shared.replay_moved();
+        result
+    }
+
+    /// What is to be read, and where to: behind what is there, where that has the beginning
+    /// of all that is asked for, else anew.
+    fn plan(
+        &self,
+        readers: &[Waiter],
+        bounds: &[(LaneId, Option<Bounds>)],
+    ) -> Option<(Arc<Replayed>, Vec<(LaneId, u64, u64)>)> {
+        if readers.is_empty() {
+            return None;
+        }
+        let limits = &self.shared.limits;
+        let lowest = |lane: LaneId| {
+            let missing = readers.iter().flat_map(|reader| &reader.missing);
+            missing.filter(|(of, _)| *of == lane).map(|(_, position)| position.offset).min()
+        };
+        let asked: Vec<(LaneId, u64)> =
+            bounds.iter().filter_map(|(lane, _)| Some((*lane, lowest(*lane)?))).collect();
+        let extends = |current: &&Arc<Replayed>| {
+            asked
+                .iter()
+                .all(|(lane, from)| current.log.oldest(*lane).is_none_or(|oldest| oldest <= *from))
+        };
+        let current = self.current.as_ref().filter(extends);
+        let new = || Arc::new(Replayed::new(limits.replay_bytes, Instant::now()));
+        let replayed = current.map_or_else(new, Arc::clone);
+        let ranges = asked.into_iter().filter_map(|(lane, from)| {
+            let to = self.shared.log.newest(lane)?;
+            let from = replayed.log.newest(lane).unwrap_or_else(|| {
+                let first = bounds.iter().find(|(of, _)| *of == lane);
+                let first = first.and_then(|(_, bounds)| *bounds).map_or(0, |b| b.first);
+                from.saturating_sub(MARGIN.min(to.saturating_sub(from))).max(first)
+            });
+            (from < to).then_some((lane, from, to))
+        });
+        let ranges = ranges.collect();
+        Some((replayed, ranges))
+    }
+
+    /// Reads the ranges into the replay, while those who wait read along.
+    async fn read(
+        &mut self,
+        service: &Service,
+        replayed: &Arc<Replayed>,
+        ranges: Vec<(LaneId, u64, u64)>,
+        readers: Vec<Waiter>,
+    ) -> Result<(), (ReplayError, Vec<Waiter>)> {
+        let limits = self.shared.limits.clone();
+        let known = |(lane, from, to): &(LaneId, u64, u64)| ReplayRange {
+            lane: self.shared.lane(*lane),
+            from: *from,
+            to: *to,
+        };
+        let known: Vec<_> = ranges.iter().map(known).collect();
+        if !known.is_empty() {
+            match timeout(limits.replay_timeout, self.source.begin(known)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err((error, readers)),
+                Err(elapsed) => return Err((ReplayError::Unavailable(elapsed.into()), readers)),
+            }
+        }
+        // From here on it says what it has of each lane.
+        let begin =
+            |(lane, from, _): &(LaneId, u64, u64)| Moved { lane: *lane, from: *from, next: *from };
+        let begun: Vec<_> = ranges.iter().map(begin).collect();
+        replayed.log.append(Vec::new(), &begun, Instant::now());
+        for reader in &readers {
+            self.tell(reader, Verdict::Read(replayed.clone()));
+        }
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        metrics::counter!("fanout_replay_passes_total").increment(1);
+        let deadline = tokio::time::Instant::now() + limits.replay_timeout;
+        let mut bytes = 0;
+        // Half of what it may hold: what is read now must not drive itself out.
+        while bytes <= limits.replay_bytes / 2 {
+            let batch = match tokio::time::timeout_at(deadline, self.source.next()).await {
+                Ok(Ok(Some(batch))) => batch,
+                Ok(Ok(None)) | Err(_) => break,
+                // Those who read along have come to its end then, and ask again.
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "replay ended early");
+                    metrics::counter!("fanout_replay_failures_total").increment(1);
+                    break;
+                }
+            };
+            metrics::counter!("fanout_replayed_records_total").increment(batch.events.len() as u64);
+            let routed = self.routing.route(&self.shared, &batch);
+            let before = replayed.log.head_bytes();
+            replayed.log.append(routed.entries, &routed.moved, Instant::now());
+            bytes += replayed.log.head_bytes() - before;
+            self.shared.replay_moved();
+            let left = self.answer_from_current(service.take());
+            service.put_back(left);
+        }
+        // What was taken and put back has to be looked at again.
+        service.asked.notify_one();
+        Ok(())
+    }
+}
+
+fn lanes_of(waiters: &[Waiter]) -> Vec<LaneId> {
+    let mut lanes: Vec<LaneId> = waiters
+        .iter()
+        .flat_map(|waiter| waiter.missing.iter().chain(&waiter.ahead))
+        .map(|(lane, _)| *lane)
+        .collect();
+    lanes.sort_unstable();
+    lanes.dedup();
+    lanes
+}
+
+/// Whether the source has what somebody needs, within what one may ask for.
+fn judge(
+    waiter: &Waiter,
+    bounds: &[(LaneId, Option<Bounds>)],
+    end: impl Fn(LaneId) -> u64,
+    most: u64,
+) -> Result<(), GapReason> {
+    let mut records: u64 = 0;
+    for (lane, position) in waiter.missing.iter().chain(&waiter.ahead) {
+        let bounds = bounds.iter().find(|(of, _)| of == lane).and_then(|(_, bounds)| *bounds);
+        let Some(Bounds { first, end: last }) = bounds else { return Err(GapReason::Reset) };
+        let seen = position.offset.saturating_add(u64::from(position.emission > 0));
+        if seen > last {
+            return Err(GapReason::Reset);
+        }
+        if position.offset < first && position.offset < last {
+            return Err(GapReason::Expired);
+        }
+        if waiter.missing.iter().any(|(of, _)| of == lane) {
+            records = records.saturating_add(end(*lane).saturating_sub(position.offset));
+        }
+    }
+    if records > most { Err(GapReason::Limit) } else { Ok(()) }
+}

@@ -1,0 +1,412 @@
+//! A connection that came back with its cursor.
+//!
+//! A resume is being behind: the cursor is turned into the place in the log from which the
+//! connection reads on, and is kept as a filter until its shard has come as far. What the
+//! log no longer has comes from a replay (`replay.rs`) first; what nobody has is a gap.
+//!
+//! ```text
+//!            its turn            the log has all
+//!  Queued ------------> find ---------------------> Reading --> live
+//!    ^                   | ^                           |
+//!    |     not all of it | | as far as it goes         | fell off
+//!    |                   v |                           |
+//!    |     Waiting --> Replaying                       |
+//!    |        | never again, or too much: gap          |
+//!    +--------|---------------|------------------------+
+//! ```
+//!
+//! Why nothing is missed or doubled: it acts between two walks of its shard, which is then
+//! in one place of the log. What is up to there is read, what is after it comes as the
+//! shard goes on, and whatever the connection has of a lane by then, by its own cursor or
+//! by reading, it does not get again. The cursor moves only as far as was written.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::connection::{Behind, Flow, Phase};
+use crate::frame::Entry;
+use crate::log::Seq;
+use crate::position::{Frontier, LaneId, Position};
+use crate::replay::{Replayed, Verdict, Waiter};
+use crate::shard::Shard;
+use crate::sink::{GapReason, Token};
+
+/// How often a connection may fall off what it reads before it is too slow.
+const FALLS: u8 = 3;
+/// Replays that one resume may take before it is too much.
+const PASSES: u8 = 16;
+/// How long a cursor may be ahead of this node before the source is asked whether it goes
+/// that far.
+const AHEAD: Duration = Duration::from_secs(1);
+
+/// A resume that is under way.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    /// What the connection has: its cursor.
+    pub(crate) seen: Seen,
+    pub(crate) stage: Stage,
+    /// What has no position and was published before this is not for it.
+    joined: Seq,
+    began: Instant,
+    asked_for_end: bool,
+    falls: u8,
+    passes: u8,
+}
+
+/// How far a resume is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// It waits for its turn.
+    Queued,
+    /// It waits for a replay, since then.
+    Waiting(Instant),
+    /// It reads a replay.
+    Replaying(Weak<Replayed>),
+    /// It reads the log.
+    Reading,
+}
+
+/// What somebody has of each lane, by the lanes' numbers. Of a lane that is not named,
+/// nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    lanes: Vec<SeenLane>,
+    /// Whether lanes that are not named can be read where it reads.
+    others: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SeenLane {
+    position: Position,
+    /// The place of the first entry that is not seen, where it reads.
+    since: Seq,
+    /// Whether the lane is read where it reads: a replay may begin too late for it.
+    read: bool,
+}
+
+impl Seen {
+    pub(crate) fn new(positions: impl IntoIterator<Item = (LaneId, Position)>) -> Self {
+        let mut seen = Self { lanes: Vec::new(), others: true };
+        for (lane, position) in positions {
+            seen.lane(lane).position = position;
+        }
+        seen
+    }
+
+    fn lane(&mut self, lane: LaneId) -> &mut SeenLane {
+        let at = lane.0 as usize;
+        if at >= self.lanes.len() {
+            let new = SeenLane { position: Position::default(), since: 0, read: self.others };
+            self.lanes.resize(at + 1, new);
+        }
+        &mut self.lanes[at]
+    }
+
+    fn known(&self, lane: LaneId) -> Option<&SeenLane> {
+        self.lanes.get(lane.0 as usize)
+    }
+
+    /// The next position of a lane.
+    pub(crate) fn position(&self, lane: LaneId) -> Position {
+        self.known(lane).map_or_else(Position::default, |known| known.position)
+    }
+
+    /// Whether what leads to `position` was seen.
+    pub(crate) fn has(&self, lane: LaneId, position: Position) -> bool {
+        position <= self.position(lane)
+    }
+
+    /// From where on a lane has what was not seen, where it is read now.
+    pub(crate) fn since(&self, lane: LaneId) -> Seq {
+        self.known(lane).map_or(0, |known| known.since)
+    }
+
+    fn reads(&self, lane: LaneId) -> bool {
+        self.known(lane).map_or(self.others, |known| known.read)
+    }
+
+    /// Of a lane that is read here, more was seen.
+    pub(crate) fn advance(&mut self, lane: LaneId, position: Position) {
+        if self.reads(lane) {
+            let known = self.lane(lane);
+            known.position = known.position.max(position);
+        }
+    }
+
+    /// Sets where a lane is read from: `None` for not at all.
+    pub(crate) fn read_from(&mut self, lane: LaneId, since: Option<Seq>) {
+        let known = self.lane(lane);
+        (known.read, known.since) = (since.is_some(), since.unwrap_or(0));
+    }
+
+    /// Sets whether lanes are read, before each is told.
+    pub(crate) fn read_all(&mut self, read: bool) {
+        self.others = read;
+        self.lanes.iter_mut().for_each(|lane| (lane.read, lane.since) = (read, 0));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LaneId, Position)> {
+        let lanes = self.lanes.iter().enumerate();
+        let named = lanes.filter(|(_, lane)| lane.position > Position::default());
+        named.map(|(n, lane)| (LaneId(n as u32), lane.position))
+    }
+
+    /// Whether somebody who has read up to `frontier` has all of this.
+    fn covered_by(&self, frontier: &Frontier) -> bool {
+        self.ahead_of(frontier).next().is_none()
+    }
+
+    fn ahead_of(&self, frontier: &Frontier) -> impl Iterator<Item = (LaneId, Position)> {
+        let read = |lane| Position::before(frontier.next(lane).unwrap_or(0));
+        self.iter().filter(move |(lane, position)| read(*lane) < *position)
+    }
+}
+
+impl Resume {
+    /// Whether an entry where it reads is not for it, whatever its rooms.
+    pub(crate) fn skips(&self, entry: &Entry, seq: Seq) -> bool {
+        match entry.position() {
+            Some((lane, position)) => !self.seen.reads(lane) || self.seen.has(lane, position),
+            None => seq < self.joined,
+        }
+    }
+}
+
+impl Shard {
+    /// Takes a connection back that has been up to `positions` in all of its rooms.
+    pub(crate) fn resume(
+        &mut self,
+        key: usize,
+        positions: impl IntoIterator<Item = (LaneId, Position)>,
+    ) {
+        let now = self.now;
+        let resume = Resume {
+            seen: Seen::new(positions),
+            stage: Stage::Queued,
+            joined: self.shared.log.end(),
+            began: now,
+            asked_for_end: false,
+            falls: 0,
+            passes: 0,
+        };
+        for membership in &mut self.connections[key].memberships {
+            // What was there while it was away is for it.
+            membership.since = 0;
+        }
+        let behind = self.behind(key);
+        behind.resume = Some(Box::new(resume));
+        behind.counted_from = Seq::MAX;
+        behind.lags = crate::overflow::Lags::default();
+        self.resuming.push_back(key as u32);
+    }
+
+    /// Where a connection stands that is behind from now on, if it was not already.
+    pub(crate) fn behind(&mut self, key: usize) -> &mut Behind {
+        let connection = &mut self.connections[key];
+        if connection.is_live() {
+            self.counters.behind += 1;
+            let behind = Behind::new(self.place.clone(), Bytes::new(), self.now);
+            connection.flow = Flow::Behind(Box::new(behind));
+        }
+        match &mut connection.flow {
+            Flow::Behind(behind) => behind,
+            Flow::Live => unreachable!("it is behind now"),
+        }
+    }
+
+    fn resume_of(&mut self, key: usize) -> Option<&mut Resume> {
+        match &mut self.connections[key].flow {
+            Flow::Behind(behind) => behind.resume.as_deref_mut(),
+            Flow::Live => None,
+        }
+    }
+
+    /// Lets those go on whose turn it is.
+    pub(crate) fn admit_resumes(&mut self) {
+        while self.resume_credit > 0 {
+            let Some(key) = self.resuming.pop_front() else { return };
+            let key = key as usize;
+            if self.connections.get(key).is_some_and(|c| c.phase == Phase::Open)
+                && self.resume_of(key).is_some_and(|r| matches!(r.stage, Stage::Queued))
+            {
+                self.resume_credit -= 1;
+                self.enter(key);
+            }
+        }
+    }
+
+    /// From the cursor to a place in the log, or to a replay.
+    fn enter(&mut self, key: usize) {
+        match self.try_enter(key) {
+            Ok(()) => self.queue_catch_up(key),
+            Err(missing) => self.ask_for_replay(key, &missing),
+        }
+    }
+
+    /// Goes on in the log, where that has everything.
+    ///
+    /// # Errors
+    /// The lanes of which it does not.
+    pub(crate) fn try_enter(&mut self, key: usize) -> Result<(), Vec<LaneId>> {
+        let (shared, here) = (self.shared.clone(), self.place.clone());
+        let Flow::Behind(behind) = &mut self.connections[key].flow else { return Ok(()) };
+        let Some(resume) = behind.resume.as_deref_mut() else { return Ok(()) };
+        let place = shared.log.find(&mut resume.seen)?;
+        resume.stage = Stage::Reading;
+        // It may be ahead of its shard; then it waits for it.
+        behind.jump_to(if place.seq() > here.seq() { here.clone() } else { place });
+        (behind.counted_from, behind.read_to) = (here.seq(), here.seq());
+        behind.moved = self.now;
+        Ok(())
+    }
+
+    pub(crate) fn ask_for_replay(&mut self, key: usize, missing: &[LaneId]) {
+        let (now, token, shared) = (self.now, self.id(key).token(), self.shared.clone());
+        let index = self.index;
+        let Some(resume) = self.resume_of(key) else { return };
+        let Some(service) = missing.first().and_then(|lane| shared.replays.of(*lane)) else {
+            return self.tell_gap_of_all(key, GapReason::Expired);
+        };
+        resume.passes += 1;
+        if resume.passes > PASSES {
+            return self.tell_gap_of_all(key, GapReason::Limit);
+        }
+        resume.stage = Stage::Waiting(now);
+        let missing = missing.iter().filter(|lane| shared.replays.of(**lane) == Some(service));
+        let missing = missing.map(|lane| (*lane, resume.seen.position(*lane))).collect();
+        shared.replays.ask(service, Waiter { shard: index, token, missing, ahead: Vec::new() });
+    }
+
+    /// What the replay says to somebody who waits for it, or who asked how far the source
+    /// goes.
+    pub(crate) fn judge(&mut self, token: Token, verdict: Verdict) {
+        let Some(key) = self.find(token) else { return };
+        if self.connections[key].phase != Phase::Open {
+            return;
+        }
+        let Flow::Behind(behind) = &mut self.connections[key].flow else { return };
+        let Some(resume) = behind.resume.as_deref_mut() else { return };
+        let waits = matches!(resume.stage, Stage::Waiting(_));
+        match verdict {
+            Verdict::Gap(GapReason::Reset) => self.tell_gap_of_all(key, GapReason::Reset),
+            _ if !waits => {}
+            Verdict::Gap(reason) => self.tell_gap_of_all(key, reason),
+            Verdict::Again => self.enter(key),
+            Verdict::Read(replayed) => {
+                let place = replayed.log.find_some(&mut resume.seen);
+                resume.stage = Stage::Replaying(Arc::downgrade(&replayed));
+                behind.jump_to(place);
+                behind.moved = self.now;
+                self.queue_catch_up(key);
+            }
+        }
+    }
+
+    /// What it read has moved on without it: it begins again, from what it has.
+    pub(crate) fn fell(&mut self, key: usize) {
+        let Flow::Behind(behind) = &mut self.connections[key].flow else { return };
+        let Some(resume) = behind.resume.as_deref_mut() else { return };
+        resume.falls += 1;
+        if resume.falls > FALLS {
+            return self.too_slow(key);
+        }
+        resume.stage = Stage::Queued;
+        behind.lags = crate::overflow::Lags::default();
+        behind.counted_from = Seq::MAX;
+        behind.inexact = false;
+        self.resuming.push_back(key as u32);
+    }
+
+    /// Whether a connection that has read all there is can be live: its shard has come as
+    /// far as it was itself.
+    pub(crate) fn may_be_live(&mut self, key: usize) -> bool {
+        let (here, frontier) = (self.place.seq(), &self.frontier);
+        let Flow::Behind(behind) = &mut self.connections[key].flow else { return true };
+        if behind.resume.as_ref().is_some_and(|resume| resume.seen.covered_by(frontier)) {
+            behind.resume = None;
+            crate::metrics::resume("recovered");
+        }
+        behind.resume.is_none() && behind.until <= here
+    }
+
+    /// Sees to a resume that does not move by itself. Called now and then.
+    pub(crate) fn sweep_resume(&mut self, key: usize) {
+        let (now, token, index) = (self.now, self.id(key).token(), self.index);
+        let shared = self.shared.clone();
+        let Flow::Behind(behind) = &mut self.connections[key].flow else { return };
+        let has_all = behind.has_all();
+        let Some(resume) = behind.resume.as_deref_mut() else { return };
+        match resume.stage {
+            Stage::Waiting(since) if now - since >= shared.limits.replay_timeout => {
+                self.tell_gap_of_all(key, GapReason::Limit);
+            }
+            Stage::Reading
+                if has_all
+                    && !resume.asked_for_end
+                    && now.saturating_duration_since(resume.began) >= AHEAD =>
+            {
+                resume.asked_for_end = true;
+                let ahead: Vec<_> = resume.seen.ahead_of(&self.frontier).collect();
+                let Some(service) = ahead.first().and_then(|(lane, _)| shared.replays.of(*lane))
+                else {
+                    return;
+                };
+                let waiter = Waiter { shard: index, token, missing: Vec::new(), ahead };
+                shared.replays.ask(service, waiter);
+            }
+            _ => {}
+        }
+    }
+
+    /// Something is missing in all rooms of a connection: it is told, and goes on from here.
+    pub(crate) fn tell_gap_of_all(&mut self, key: usize, reason: GapReason) {
+        let here = self.place.clone();
+        let behind = self.behind(key);
+        behind.resume = None;
+        behind.lags = crate::overflow::Lags::default();
+        (behind.counted_from, behind.read_to) = (here.seq(), 0);
+        behind.inexact = false;
+        behind.jump_to(here);
+        behind.gap = Some(reason);
+        if !behind.full {
+            self.queue_catch_up(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64, emission: u32) -> Position {
+        Position { offset, emission }
+    }
+
+    #[test]
+    fn a_frontier_covers_an_event_only_once_it_has_passed_it() {
+        let seen = Seen::new([(LaneId(1), at(7, 1))]);
+        let mut frontier = Frontier::default();
+        frontier.advance(LaneId(0), 100);
+        assert!(!seen.covered_by(&frontier));
+        frontier.advance(LaneId(1), 7);
+        assert!(!seen.covered_by(&frontier), "the event's first emission may come yet");
+        frontier.advance(LaneId(1), 8);
+        assert!(seen.covered_by(&frontier));
+        assert!(Seen::default().covered_by(&Frontier::default()));
+    }
+
+    #[test]
+    fn what_is_not_read_does_not_advance() {
+        let mut seen = Seen::new([(LaneId(0), at(5, 0)), (LaneId(1), at(5, 0))]);
+        seen.read_all(false);
+        seen.read_from(LaneId(1), Some(3));
+        for lane in 0..3 {
+            seen.advance(LaneId(lane), at(9, 0));
+        }
+        let positions: Vec<_> = seen.iter().map(|(lane, position)| (lane.0, position)).collect();
+        assert_eq!(positions, [(0, at(5, 0)), (1, at(9, 0))]);
+        assert!(seen.has(LaneId(1), at(9, 0)) && !seen.has(LaneId(1), at(9, 1)));
+    }
+}

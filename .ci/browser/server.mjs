@@ -1,4 +1,5 @@
-// The order server as its user starts it: embedded broker, data in a new folder.
+// The order server as its user starts it: embedded broker, and unless it is told
+// otherwise, data in a new folder and a free port.
 
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -11,13 +12,18 @@ const START_MS = 60_000;
 const STOP_MS = 20_000;
 const MAX_LOG = 64 * 1024;
 
-/** Starts `binary` on a free port; resolves when it says that it is ready. */
-export async function startServer(binary) {
-  const data = await mkdtemp(join(tmpdir(), "order-server-"));
-  const env = { ...process.env, REALTIME_PORT: "0", NO_COLOR: "1" };
+export const newFolder = () => mkdtemp(join(tmpdir(), "order-server-"));
+
+/**
+ * Starts `binary`; resolves when it says that it is ready. A folder that is given stays
+ * when the server goes, and `more` are further flags.
+ */
+export async function startServer(binary, { port = 0, folder, more = [] } = {}) {
+  const data = folder ?? (await newFolder());
+  const env = { ...process.env, REALTIME_PORT: String(port), NO_COLOR: "1" };
   // A broker of the developer's is not this test's.
   delete env.KAFKA_BROKER;
-  const child = spawn(binary, ["--data", data], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(binary, ["--data", data, ...more], { env, stdio: ["ignore", "pipe", "pipe"] });
 
   let log = "";
   const note = (chunk) => {
@@ -42,15 +48,20 @@ export async function startServer(binary) {
         await until("the server ends after SIGTERM", () => ended, STOP_MS);
       } finally {
         if (!ended) child.kill("SIGKILL");
-        await rm(data, { recursive: true, force: true });
+        if (!folder) await rm(data, { recursive: true, force: true });
       }
+    },
+    /** Ends it as a crash would. */
+    async kill() {
+      child.kill("SIGKILL");
+      await until("the server is gone", () => ended, STOP_MS);
     },
   };
   try {
     const alive = () => {
       if (ended) throw new Error(`the server ended while starting: ${ended}`);
     };
-    const port = await until(
+    const listens = await until(
       "the server prints its address",
       () => {
         alive();
@@ -58,7 +69,8 @@ export async function startServer(binary) {
       },
       START_MS,
     );
-    server.url = `http://127.0.0.1:${port}`;
+    server.port = Number(listens);
+    server.url = `http://127.0.0.1:${listens}`;
     await until(
       "the server is ready",
       async () => {

@@ -9,22 +9,13 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 
-import { chromium } from "playwright-core";
-
+import { describe, startChromium } from "./chromium.mjs";
 import { takePicture } from "./picture.mjs";
 import { startServer } from "./server.mjs";
 import { Tab } from "./tab.mjs";
 import { until } from "./wait.mjs";
 
 const WHOLE_MS = 240_000;
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
 const started = Date.now();
 function step(text) {
   console.log(`${((Date.now() - started) / 1000).toFixed(1).padStart(6)} s  ${text}`);
@@ -144,22 +135,18 @@ function options() {
   if (positionals.length !== 1 || !existsSync(binary)) {
     throw new Error("usage: node story.mjs PATH-OF-ORDER-SERVER [--screenshot DIR] [--chromium PATH]");
   }
-  const known = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-  const executablePath = values.chromium ?? known.find(existsSync);
-  if (!executablePath) throw new Error(`no Chromium at ${known.join(", ")}: name one with --chromium`);
-  return { binary, executablePath, screenshot: values.screenshot };
+  return { ...values, binary };
 }
 
 async function main() {
-  const { binary, executablePath, screenshot } = options();
+  const { binary, chromium, screenshot } = options();
   let server;
   let browser;
   let late;
   try {
     server = await startServer(binary);
     step(`the order server is ready at ${server.url}`);
-    // A new profile folder each time, removed on closing.
-    browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
+    browser = await startChromium(chromium);
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-US" });
     const tooLate = new Promise((_, reject) => {
       late = setTimeout(() => reject(new Error(`not done within ${WHOLE_MS / 1000} s`)), WHOLE_MS);
@@ -177,15 +164,6 @@ async function main() {
     await server?.stop();
   }
   step("the server ended in order");
-}
-
-/** What each tab showed when it went wrong. */
-async function describe(context) {
-  const pages = context.pages().map(async (page) => {
-    const text = await page.locator("body").innerText({ timeout: 1000 }).catch((error) => error.message);
-    return `--- ${page.url()}\n${text}`;
-  });
-  return (await Promise.all(pages)).join("\n");
 }
 
 main().catch((error) => {

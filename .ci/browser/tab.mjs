@@ -9,6 +9,8 @@ export class Tab {
   frames = [];
   /** Loads of a document since `watchLoads`. */
   loads = 0;
+  /** Every toast since `noteToasts`: what it is about, and its text. */
+  noted = [];
 
   static async open(context, url, name) {
     const tab = new Tab();
@@ -37,7 +39,7 @@ export class Tab {
     await this.turnTo();
     await this.find(`demo-${who}`).click();
     await this.page.waitForURL(`**${path}`);
-    await this.sees("a live connection", () => this.page.locator('[data-testid="connection"][data-state="live"]'));
+    await this.is("live");
     // Toasts go by: kept here, so that none is missed and none can hide.
     await this.page.evaluate(() => {
       window.toastsSeen = [];
@@ -51,6 +53,23 @@ export class Tab {
     this.page.on("framenavigated", () => {
       this.loads += 1;
     });
+  }
+
+  /** Notes toasts from the next load of a document on, across all further ones. */
+  async noteToasts() {
+    await this.page.exposeFunction("noteToast", (key, text) => this.noted.push({ key, text }));
+    await this.page.addInitScript(() => {
+      new MutationObserver((records) => {
+        for (const node of records.flatMap((record) => [...record.addedNodes])) {
+          if (node.dataset?.testid === "toast") window.noteToast(node.dataset.key ?? "", node.textContent);
+        }
+      }).observe(document, { childList: true, subtree: true });
+    });
+  }
+
+  /** Waits for a connection of this state. */
+  async is(state) {
+    await this.sees(`the state ${state}`, () => this.page.locator(`[data-testid="connection"][data-state="${state}"]`));
   }
 
   find(testId) {

@@ -117,11 +117,6 @@ impl Lanes {
         known.lanes.get(id.0 as usize).cloned()
     }
 
-    /// How many there are: numbers are below it.
-    pub(crate) fn len(&self) -> usize {
-        self.known.read().expect("no panic under this lock").lanes.len()
-    }
-
     /// A whole cursor: the same places, in any order, are the same text on every node
     /// that seals with the same key. Of a lane that comes twice the later place counts.
     ///

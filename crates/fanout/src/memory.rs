@@ -17,6 +17,8 @@ use crate::source::{EventBatch, Source, SourceError, SourceReporter, SourceStatu
 pub struct MemorySource {
     events: mpsc::Receiver<Event>,
     status: SourceStatus,
+    /// The lane, until its place was told.
+    begun: Option<Arc<Lane>>,
     _reporter: SourceReporter,
 }
 
@@ -56,8 +58,9 @@ impl MemorySource {
         // Another log at every start: its offsets begin anew.
         let log = format!("memory-{:016x}", RandomState::new().build_hasher().finish());
         let lane = Arc::new(Lane::new(log, topic, 0));
+        let begun = Some(lane.clone());
         let topic = MemoryTopic { lane, events: sender, next: Arc::default() };
-        (topic, Self { events, status, _reporter: reporter })
+        (topic, Self { events, status, begun, _reporter: reporter })
     }
 }
 
@@ -106,6 +109,9 @@ impl MemoryTopic {
 
 impl Source for MemorySource {
     async fn next(&mut self) -> Result<Option<EventBatch>, SourceError> {
+        if let Some(lane) = self.begun.take() {
+            return Ok(Some(EventBatch { frontier: vec![(lane, 0)], ..EventBatch::default() }));
+        }
         let mut events = Vec::new();
         // recv_many is cancel safe: what it has taken it has returned.
         self.events.recv_many(&mut events, Self::MAX_BATCH).await;

@@ -376,7 +376,9 @@ impl Shard {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, fanout_model))]
+mod model;
+#[cfg(all(test, not(fanout_model)))]
 mod tests {
     use super::*;
 

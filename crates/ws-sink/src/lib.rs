@@ -31,8 +31,10 @@
 //! | `sink` | one WebSocket as a sink of the hub |
 //! | `socket`, `readiness` | what it is written to, and what a shard waits on |
 //! | [`close`] | why a connection ends, and whether to come back |
+//! | [`client`] | the other side, for browsers: `fanout.js` |
 
 pub mod auth;
+pub mod client;
 pub mod close;
 pub mod codec;
 mod events;

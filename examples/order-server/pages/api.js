@@ -89,4 +89,7 @@ export const setStatus = (id, status) => call("PATCH", `${order(id)}/status`, { 
 export const cancelOrder = (id, reason) =>
   call("POST", `${order(id)}/cancel`, { body: reason ? { reason } : {} });
 
+/** Opens one connection, soon: for what cannot show a token. */
+export const ticket = () => call("POST", "/api/ticket");
+
 export const stats = () => call("GET", "/api/stats");

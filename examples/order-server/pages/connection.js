@@ -28,7 +28,7 @@ export class ConnectionIndicator {
     this.#word.textContent = WORDS[name];
     this.#wait.textContent = "";
     this.#button.hidden = name === "live" || name === "connecting";
-    if (name !== "away") return;
+    if (name !== "away" || retryAt === undefined) return;
     const count = () => {
       const seconds = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
       this.#wait.textContent = `next try in ${seconds} s`;

@@ -8,13 +8,6 @@ import { shortId } from "./order-card.js";
 import { Stats } from "./stats.js";
 import { canCancel, nextOf, word } from "./statuses.js";
 
-const TITLES = {
-  "admin:order:created": () => "New order",
-  "admin:order:updated": (data) => `Order ${String(data.status ?? "updated")}`,
-  "admin:order:cancelled": () => "Order cancelled",
-};
-const KINDS = { "admin:order:created": "high", "admin:order:cancelled": "warn" };
-
 export function run() {
   const news = new NewOrders();
   const stats = new Stats();
@@ -22,26 +15,13 @@ export function run() {
     actions: (order, card) => actions(live, news, order, card),
     showBuyer: true,
     fresh: news.ids,
-    onEvent: ({ event, data }) => {
-      if (event === "admin:alert") {
-        live.toasts.show({ title: "Stock alert", message: String(data.message ?? ""), kind: "warn" });
-        return;
-      }
-      if (!Object.hasOwn(TITLES, event)) return;
-      const known = live.orders.get(data.orderId);
-      const order = live.orders.apply(data);
-      if (order) {
-        if (!known) news.offer(order, event === "admin:order:created");
-        if (order.status === "cancelled") news.remove(order.orderId);
-        live.show();
-      }
-      stats.refresh();
-      live.toasts.show({
-        title: TITLES[event](data),
-        message: describe(data),
-        kind: KINDS[event] ?? "info",
-        key: `${data.orderId} ${data.status}`,
-      });
+    wordsOf,
+    events: {
+      "admin:order:created": (data) => onOrder(live, news, stats, data, true),
+      "admin:order:updated": (data) => onOrder(live, news, stats, data, false),
+      "admin:order:cancelled": (data) => onOrder(live, news, stats, data, false),
+      "admin:alert": ({ message }) =>
+        live.toasts.show({ title: "Stock alert", message: String(message ?? ""), kind: "warn" }),
     },
     onSnapshot: (orders) => {
       news.snapshot(orders);
@@ -54,6 +34,27 @@ export function run() {
     byId("orders-title").focus();
   });
   live.start();
+}
+
+function onOrder(live, news, stats, data, created) {
+  const known = live.orders.get(data.orderId);
+  const order = live.orders.apply(data);
+  if (order) {
+    if (!known) news.offer(order, created);
+    if (order.status === "cancelled") news.remove(order.orderId);
+    live.show();
+  }
+  stats.refresh();
+  live.tell(data.orderId, data.status, wordsOf(data));
+}
+
+/** What a toast says of an order. */
+function wordsOf({ orderId, status, buyerId, reason }) {
+  const title = status === "pending" ? "New order" : `Order ${String(status ?? "updated")}`;
+  const who = buyerId ? ` of ${buyerId}` : "";
+  const why = reason ? `: ${reason}` : "";
+  const kind = { pending: "high", cancelled: "warn" }[status] ?? "info";
+  return { title, message: `${shortId(String(orderId ?? ""))}${who}${why}`, kind };
 }
 
 function actions(live, news, order, card) {
@@ -74,10 +75,4 @@ function actions(live, news, order, card) {
     ...steps,
     { label: "Cancel…", name: "cancel", kind: "quiet-danger", run: () => live.cancel(order, card) },
   ];
-}
-
-function describe(data) {
-  const who = data.buyerId ? ` of ${data.buyerId}` : "";
-  const why = data.reason ? `: ${data.reason}` : "";
-  return `${shortId(String(data.orderId ?? ""))}${who}${why}`;
 }

@@ -14,10 +14,6 @@ const CATALOGUE = [
   { sku: "HON-020", name: "Lime honey, 250 g", unitPrice: 6.25 },
 ];
 
-/** The user's own order events; others, `admin:` ones too, are not this page's. */
-const KINDS = { "order:created": "info", "order:updated": "info", "order:cancelled": "warn" };
-const TITLES = { "order:created": "Order placed", "order:cancelled": "Order cancelled" };
-
 export function run() {
   const live = new LiveOrders({
     actions: (order, card) =>
@@ -25,35 +21,38 @@ export function run() {
         ? [{ label: "Cancel order", name: "cancel", kind: "quiet-danger", run: () => live.cancel(order, card) }]
         : [],
     showBuyer: false,
-    onEvent: (frame) => onEvent(live, frame),
+    wordsOf,
+    events: {
+      "order:created": (data) => onOrder(live, data),
+      "order:updated": (data) => onOrder(live, data),
+      "order:cancelled": (data) => onOrder(live, data),
+      notification: (data) => onNotification(live, data),
+    },
   });
   setUpForm(live);
   live.start();
 }
 
-function onEvent(live, { event, data }) {
-  if (event === "notification") {
-    // Comes after its order's event, and says the same better: one toast for both.
-    const status = data.status ?? live.orders.get(data.orderId)?.status;
-    toast(live, data.orderId, status, {
-      title: String(data.title ?? "News"),
-      message: String(data.message ?? ""),
-      kind: data.priority === "high" ? "high" : "info",
-    });
-    return;
-  }
-  if (!Object.hasOwn(KINDS, event)) return;
+function onOrder(live, data) {
   live.apply(data);
-  const status = String(data.status ?? "");
-  toast(live, data.orderId, status, {
-    title: TITLES[event] ?? `Order ${word(status).toLowerCase()}`,
-    message: String(data.message ?? ""),
-    kind: KINDS[event],
-  });
+  live.tell(data.orderId, data.status, wordsOf(data));
 }
 
-function toast(live, orderId, status, words) {
-  live.toasts.show({ ...words, key: `${orderId} ${status}` });
+/** What a toast says of an order. */
+function wordsOf({ status, message = "" }) {
+  const title = status === "pending" ? "Order placed" : `Order ${word(String(status ?? "updated")).toLowerCase()}`;
+  return { title, message: String(message), kind: status === "cancelled" ? "warn" : "info" };
+}
+
+/** Comes after its order's event and says the same better, or is about something else. */
+function onNotification(live, { orderId, status, title, message, priority }) {
+  const words = {
+    title: String(title ?? "News"),
+    message: String(message ?? ""),
+    kind: priority === "high" ? "high" : "info",
+  };
+  if (orderId === undefined) live.toasts.show(words);
+  else live.tell(orderId, status ?? live.orders.get(orderId)?.status, words, true);
 }
 
 function setUpForm(live) {

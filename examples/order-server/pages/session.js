@@ -12,8 +12,20 @@ export function current() {
   }
 }
 
+/** Where the place in the events is kept. */
+export const CURSOR = "fanout.cursor";
+
+/** The token to show. It fails where there is none: a page is about to be left then. */
+export function token() {
+  const session = current();
+  if (!session) throw new Error("nobody is logged in");
+  return session.token;
+}
+
 export function start(login, email) {
   const { token, subject, roles, expiresAt } = login;
+  // Where somebody else was, and what they were told, is nobody's.
+  sessionStorage.clear();
   sessionStorage.setItem(KEY, JSON.stringify({ token, subject, roles, expiresAt, email }));
 }
 

@@ -21,23 +21,20 @@ export class Toasts {
     document.body.append(this.#list);
   }
 
-  /**
-   * Shows a message. One with the key of a shown one takes its place, so that an
-   * order's event and the notification that comes with it are one toast.
-   */
+  /** Shows a message. One with the key of a shown one takes its place. */
   show({ title, message = "", kind = "info", key = Symbol("toast") }) {
     this.#drop(key);
     while (this.#byKey.size >= MAX_SHOWN) this.#drop(this.#byKey.keys().next().value);
     const close = () => this.#drop(key);
     const item = el(
       "div",
-      { class: `toast toast-${kind}`, "data-testid": "toast", "data-kind": kind },
-      el(
-        "div",
-        {},
-        el("strong", { "data-testid": "toast-title" }, title),
-        message && message !== title ? el("p", { "data-testid": "toast-message" }, message) : null,
-      ),
+      {
+        class: `toast toast-${kind}`,
+        "data-testid": "toast",
+        "data-kind": kind,
+        "data-key": typeof key === "string" ? key : null,
+      },
+      words(title, message),
       el("button", { type: "button", class: "quiet", "aria-label": "Dismiss", on: { click: close } }, "×"),
     );
     const toast = { item, timer: 0 };
@@ -56,6 +53,11 @@ export class Toasts {
     run();
   }
 
+  /** Other words for a shown message; nothing where it has gone. */
+  reword(key, { title, message = "" }) {
+    this.#byKey.get(key)?.item.firstElementChild.replaceWith(words(title, message));
+  }
+
   error(title, error) {
     this.show({ title, message: error.message, kind: "error" });
   }
@@ -67,4 +69,13 @@ export class Toasts {
     clearTimeout(toast.timer);
     toast.item.remove();
   }
+}
+
+function words(title, message) {
+  return el(
+    "div",
+    {},
+    el("strong", { "data-testid": "toast-title" }, title),
+    message && message !== title ? el("p", { "data-testid": "toast-message" }, message) : null,
+  );
 }

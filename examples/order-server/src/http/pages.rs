@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::Shop;
 
@@ -47,7 +47,6 @@ static PAGES: &[Page] = &[
     page!("/cancel-dialog.js", SCRIPT, "cancel-dialog.js"),
     page!("/connection.js", SCRIPT, "connection.js"),
     page!("/dom.js", SCRIPT, "dom.js"),
-    page!("/fanout-client.js", SCRIPT, "fanout-client.js"),
     page!("/live-orders.js", SCRIPT, "live-orders.js"),
     page!("/new-orders.js", SCRIPT, "new-orders.js"),
     page!("/order-card.js", SCRIPT, "order-card.js"),
@@ -60,10 +59,13 @@ static PAGES: &[Page] = &[
     page!("/stats.js", SCRIPT, "stats.js"),
     page!("/statuses.js", SCRIPT, "statuses.js"),
     page!("/toasts.js", SCRIPT, "toasts.js"),
+    page!("/told.js", SCRIPT, "told.js"),
 ];
 
 pub(super) fn routes() -> Router<Arc<Shop>> {
-    PAGES.iter().fold(Router::new(), |router, page| {
+    // What the pages connect with is not theirs: it comes with the socket.
+    let client = get(async |request: HeaderMap| ws_sink::client::serve(&request));
+    PAGES.iter().fold(Router::new().route("/fanout.js", client), |router, page| {
         router.route(page.path, get(async || page.into_response()))
     })
 }

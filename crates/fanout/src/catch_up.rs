@@ -89,7 +89,7 @@ impl Shard {
                 }
             }
             Progress::Ahead => {
-                self.following.push(key as u32);
+                self.follow(key);
                 self.watch(key, false);
             }
             Progress::Waits => self.watch(key, false),
@@ -222,9 +222,7 @@ impl Shard {
             // It has gone on meanwhile.
             return None;
         }
-        for (lane, next) in frontier.iter() {
-            resume.seen.advance(lane, Position::before(next));
-        }
+        resume.seen.advance_to(&frontier);
         match self.try_enter(key) {
             Ok(()) => None,
             Err(missing) if done => {
@@ -232,7 +230,11 @@ impl Shard {
                 Some(Progress::Waits)
             }
             Err(_) => {
-                self.replaying.push(key as u32);
+                if let Flow::Behind(behind) = &mut self.connections[key].flow {
+                    if !std::mem::replace(&mut behind.awaits_replay, true) {
+                        self.replaying.push(key as u32);
+                    }
+                }
                 Some(Progress::Waits)
             }
         }

@@ -89,6 +89,7 @@ pub(crate) enum Flow {
 
 /// Where a connection that is behind stands.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about another queue or wait")]
 pub(crate) struct Behind {
     /// The next entry to look at: in the log, or in a replay while it reads one.
     pub(crate) place: Place,
@@ -110,6 +111,10 @@ pub(crate) struct Behind {
     /// Where the round that is under way began, and its horizon; see `conflate.rs`.
     pub(crate) round: Place,
     pub(crate) horizon: Seq,
+    /// Whether it stands in the shard's list of those that wait for it to go on.
+    pub(crate) follows: bool,
+    /// Whether it stands in the shard's list of those that wait for more of a replay.
+    pub(crate) awaits_replay: bool,
     /// It is not live before its shard is here: a room begins there.
     pub(crate) until: Seq,
     /// Where it came back with a cursor, until it is live.
@@ -133,6 +138,8 @@ impl Behind {
             inexact: false,
             round,
             horizon,
+            follows: false,
+            awaits_replay: false,
             until: 0,
             resume: None,
             gap: None,

@@ -18,7 +18,7 @@
 //! [`Limits::replay_records`]: crate::Limits::replay_records
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -51,6 +51,8 @@ pub(crate) struct Replayed {
 pub(crate) struct Waiter {
     pub(crate) shard: usize,
     pub(crate) token: Token,
+    /// Gone with the connection, or with its wish.
+    pub(crate) connection: Weak<()>,
     /// Lanes whose events from a position on are missing.
     pub(crate) missing: Vec<(LaneId, Position)>,
     /// Lanes of which he has more than this node has read.
@@ -68,6 +70,14 @@ pub(crate) enum Verdict {
     Gap(GapReason),
 }
 
+/// A part of a lane that is to be read.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    lane: LaneId,
+    from: u64,
+    to: u64,
+}
+
 /// Who waits for which source's replay.
 #[derive(Debug, Default)]
 pub(crate) struct Replays {
@@ -78,9 +88,28 @@ pub(crate) struct Replays {
 
 #[derive(Debug, Default)]
 struct Service {
-    /// One for each connection that waits, at most.
-    waiting: Mutex<Vec<Waiter>>,
+    waiting: Mutex<Waiting>,
     asked: Notify,
+}
+
+/// As many as there are connections that wait, and at most as many again that are gone.
+#[derive(Debug, Default)]
+struct Waiting {
+    waiters: Vec<Waiter>,
+    /// How many there may be before those are left out whose connection is gone.
+    most: usize,
+}
+
+impl Waiting {
+    const LEAST: usize = 64;
+
+    fn add(&mut self, waiters: impl IntoIterator<Item = Waiter>) {
+        self.waiters.extend(waiters);
+        if self.waiters.len() > self.most.max(Self::LEAST) {
+            self.waiters.retain(|waiter| waiter.connection.strong_count() > 0);
+            self.most = 2 * self.waiters.len();
+        }
+    }
 }
 
 impl Replayed {
@@ -136,25 +165,27 @@ impl Replays {
     /// Waits for a verdict, which comes to the shard.
     pub(crate) fn ask(&self, service: usize, waiter: Waiter) {
         let service = self.service(service);
-        service.waiting.lock().expect("no panic under this lock").push(waiter);
+        service.put_back([waiter]);
         service.asked.notify_one();
     }
 
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         let services = self.services.read().expect("no panic under this lock");
-        let waiting = |service: &Arc<Service>| service.waiting.lock().map_or(0, |w| w.len());
+        let waiting =
+            |service: &Arc<Service>| service.waiting.lock().map_or(0, |w| w.waiters.len());
         services.iter().map(waiting).sum()
     }
 }
 
 impl Service {
     fn take(&self) -> Vec<Waiter> {
-        std::mem::take(&mut *self.waiting.lock().expect("no panic under this lock"))
+        let mut waiting = self.waiting.lock().expect("no panic under this lock");
+        std::mem::take(&mut waiting.waiters)
     }
 
-    fn put_back(&self, waiters: Vec<Waiter>) {
-        self.waiting.lock().expect("no panic under this lock").extend(waiters);
+    fn put_back(&self, waiters: impl IntoIterator<Item = Waiter>) {
+        self.waiting.lock().expect("no panic under this lock").add(waiters);
     }
 }
 
@@ -255,10 +286,10 @@ impl<R: Router> Replayer<R> {
                 Ok(()) => readers.push(waiter),
             }
         }
-        let Some((replayed, ranges)) = self.plan(&readers, &bounds) else { return Ok(()) };
+        let Some((replayed, parts)) = self.plan(&readers, &bounds) else { return Ok(()) };
         replayed.done.store(false, Ordering::SeqCst);
         self.current = Some(replayed.clone());
-        let result = self.read(service, &replayed, ranges, readers).await;
+        let result = self.read(service, &replayed, parts, readers).await;
         replayed.done.store(true, Ordering::SeqCst);
         self.shared.replay_moved();
         result
@@ -270,7 +301,7 @@ impl<R: Router> Replayer<R> {
         &self,
         readers: &[Waiter],
         bounds: &[(LaneId, Option<Bounds>)],
-    ) -> Option<(Arc<Replayed>, Vec<(LaneId, u64, u64)>)> {
+    ) -> Option<(Arc<Replayed>, Vec<Part>)> {
         if readers.is_empty() {
             return None;
         }
@@ -289,17 +320,17 @@ impl<R: Router> Replayer<R> {
         let current = self.current.as_ref().filter(extends);
         let new = || Arc::new(Replayed::new(limits.replay_bytes, Instant::now()));
         let replayed = current.map_or_else(new, Arc::clone);
-        let ranges = asked.into_iter().filter_map(|(lane, from)| {
+        let parts = asked.into_iter().filter_map(|(lane, from)| {
             let to = self.shared.log.newest(lane)?;
             let from = replayed.log.newest(lane).unwrap_or_else(|| {
                 let first = bounds.iter().find(|(of, _)| *of == lane);
                 let first = first.and_then(|(_, bounds)| *bounds).map_or(0, |b| b.first);
                 from.saturating_sub(MARGIN.min(to.saturating_sub(from))).max(first)
             });
-            (from < to).then_some((lane, from, to))
+            (from < to).then_some(Part { lane, from, to })
         });
-        let ranges = ranges.collect();
-        Some((replayed, ranges))
+        let parts = parts.collect();
+        Some((replayed, parts))
     }
 
     /// Reads the ranges into the replay, while those who wait read along.
@@ -307,32 +338,31 @@ impl<R: Router> Replayer<R> {
         &mut self,
         service: &Service,
         replayed: &Arc<Replayed>,
-        ranges: Vec<(LaneId, u64, u64)>,
+        parts: Vec<Part>,
         readers: Vec<Waiter>,
     ) -> Result<(), (ReplayError, Vec<Waiter>)> {
         let limits = self.shared.limits.clone();
-        let known = |(lane, from, to): &(LaneId, u64, u64)| ReplayRange {
-            lane: self.shared.lane(*lane),
-            from: *from,
-            to: *to,
+        let range = |part: &Part| ReplayRange {
+            lane: self.shared.lane(part.lane),
+            from: part.from,
+            to: part.to,
         };
-        let known: Vec<_> = ranges.iter().map(known).collect();
-        if !known.is_empty() {
-            match timeout(limits.replay_timeout, self.source.begin(known)).await {
+        let ranges: Vec<_> = parts.iter().map(range).collect();
+        if !ranges.is_empty() {
+            match timeout(limits.replay_timeout, self.source.begin(ranges)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err((error, readers)),
                 Err(elapsed) => return Err((ReplayError::Unavailable(elapsed.into()), readers)),
             }
         }
         // From here on it says what it has of each lane.
-        let begin =
-            |(lane, from, _): &(LaneId, u64, u64)| Moved { lane: *lane, from: *from, next: *from };
-        let begun: Vec<_> = ranges.iter().map(begin).collect();
+        let begin = |part: &Part| Moved { lane: part.lane, from: part.from, next: part.from };
+        let begun: Vec<_> = parts.iter().map(begin).collect();
         replayed.log.append(Vec::new(), &begun, Instant::now());
         for reader in &readers {
             self.tell(reader, Verdict::Read(replayed.clone()));
         }
-        if ranges.is_empty() {
+        if parts.is_empty() {
             return Ok(());
         }
         metrics::counter!("fanout_replay_passes_total").increment(1);

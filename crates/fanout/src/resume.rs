@@ -51,6 +51,8 @@ pub(crate) struct Resume {
     joined: Seq,
     began: Instant,
     asked_for_end: bool,
+    /// Dropped with it: nobody else needs to be told of its end.
+    alive: Arc<()>,
     falls: u8,
     passes: u8,
 }
@@ -135,6 +137,13 @@ impl Seen {
         }
     }
 
+    /// Everything up to `frontier` was seen, as far as it is read here.
+    pub(crate) fn advance_to(&mut self, frontier: &Frontier) {
+        for (lane, next) in frontier.iter() {
+            self.advance(lane, Position::before(next));
+        }
+    }
+
     /// Sets where a lane is read from: `None` for not at all.
     pub(crate) fn read_from(&mut self, lane: LaneId, since: Option<Seq>) {
         let known = self.lane(lane);
@@ -188,6 +197,7 @@ impl Shard {
             joined: self.shared.log.end(),
             began: now,
             asked_for_end: false,
+            alive: Arc::default(),
             falls: 0,
             passes: 0,
         };
@@ -276,7 +286,9 @@ impl Shard {
         resume.stage = Stage::Waiting(now);
         let missing = missing.iter().filter(|lane| shared.replays.of(**lane) == Some(service));
         let missing = missing.map(|lane| (*lane, resume.seen.position(*lane))).collect();
-        shared.replays.ask(service, Waiter { shard: index, token, missing, ahead: Vec::new() });
+        let connection = Arc::downgrade(&resume.alive);
+        let waiter = Waiter { shard: index, token, connection, missing, ahead: Vec::new() };
+        shared.replays.ask(service, waiter);
     }
 
     /// What the replay says to somebody who waits for it, or who asked how far the source
@@ -353,7 +365,9 @@ impl Shard {
                 else {
                     return;
                 };
-                let waiter = Waiter { shard: index, token, missing: Vec::new(), ahead };
+                let connection = Arc::downgrade(&resume.alive);
+                let missing = Vec::new();
+                let waiter = Waiter { shard: index, token, connection, missing, ahead };
                 shared.replays.ask(service, waiter);
             }
             _ => {}

@@ -18,7 +18,7 @@ impl Shard {
             // Until the shard is there it reads on by itself, by the memberships' places.
             let behind = self.behind(key);
             behind.until = behind.until.max(since);
-            self.following.push(key as u32);
+            self.follow(key);
         }
     }
 

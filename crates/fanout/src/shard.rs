@@ -202,9 +202,11 @@ impl Shard {
     /// A replay has more than before.
     pub(crate) fn replay_moved(&mut self) {
         for key in std::mem::take(&mut self.replaying) {
-            if self.connections.contains(key as usize) {
-                self.queue_catch_up(key as usize);
+            let Some(connection) = self.connections.get_mut(key as usize) else { continue };
+            if let Flow::Behind(behind) = &mut connection.flow {
+                behind.awaits_replay = false;
             }
+            self.queue_catch_up(key as usize);
         }
     }
 
@@ -402,7 +404,12 @@ impl Shard {
         let connection = &self.connections[key];
         if let Flow::Behind(behind) = &connection.flow {
             if let Some(resume) = &behind.resume {
-                return Some(self.shared.lanes.seal(resume.seen.iter()));
+                let mut seen = resume.seen.clone();
+                if behind.has_all() {
+                    // It has what its shard has, and more.
+                    seen.advance_to(&self.frontier);
+                }
+                return Some(self.shared.lanes.seal(seen.iter()));
             }
             if !connection.has_all() && behind.gap.is_none() {
                 return None;

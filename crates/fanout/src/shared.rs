@@ -251,8 +251,9 @@ impl Shared {
 
     /// How many may resume on one shard in each `period`.
     pub(crate) fn resumes_per_shard(&self, period: Duration) -> u32 {
-        let each = period.as_secs_f64() / self.shards.len() as f64;
-        (f64::from(self.limits.resumes_per_second) * each).ceil().max(1.0) as u32
+        let in_period = u128::from(self.limits.resumes_per_second) * period.as_millis();
+        let each = in_period.div_ceil(1000 * self.shards.len() as u128);
+        u32::try_from(each.max(1)).unwrap_or(u32::MAX)
     }
 
     /// The lane of a number that the log knows.

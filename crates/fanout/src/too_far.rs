@@ -58,6 +58,10 @@ impl Shard {
     pub(crate) fn recount(&mut self, key: usize) -> Result<usize, Evicted> {
         let connection = &self.connections[key];
         let Flow::Behind(behind) = &connection.flow else { return Ok(0) };
+        if !behind.reads_log() {
+            // Nothing is counted yet.
+            return Ok(0);
+        }
         let inexact = behind.inexact;
         let most = if inexact { usize::MAX } else { MAX_ENTRIES };
         let (mut lags, mut first) = (Lags::default(), None);

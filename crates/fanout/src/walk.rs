@@ -470,11 +470,20 @@ impl Shard {
         self.shared.has_read(self.index, &after);
         // They are not live until their shard is where they are.
         for key in std::mem::take(&mut self.following) {
-            if self.connections.contains(key as usize) {
-                self.queue_catch_up(key as usize);
+            let Some(connection) = self.connections.get_mut(key as usize) else { continue };
+            if let Flow::Behind(behind) = &mut connection.flow {
+                behind.follows = false;
             }
+            self.queue_catch_up(key as usize);
         }
         self.counters.publish(self.connections.len(), &self.shared.shards[self.index].counts);
+    }
+
+    /// A connection has all up to where the shard is, and goes on with it.
+    pub(crate) fn follow(&mut self, key: usize) {
+        if !std::mem::replace(&mut self.behind(key).follows, true) {
+            self.following.push(key as u32);
+        }
     }
 
     /// Something is lost: everybody is told, after what stands before it.
@@ -490,7 +499,7 @@ impl Shard {
             let behind = self.behind(key);
             if behind.has_all() {
                 behind.gap = Some(GapReason::Expired);
-                self.following.push(key as u32);
+                self.follow(key);
             } else if behind.reads_log() {
                 behind.read_to = behind.read_to.max(batch.end());
             }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use crate::start::Start;
+
 /// Longest name of a topic that Kafka takes.
 const MAX_TOPIC_BYTES: usize = 249;
 
@@ -38,20 +40,14 @@ const DEFAULTS: [(&str, &str); 10] = [
     ("log.connection.close", "false"),
 ];
 
-/// Where reading begins in partitions that exist at start.
-///
-/// What appears later, a partition or a topic, is read from its beginning; see
-/// [`missing_grace`](KafkaConfig::missing_grace) for when a topic counts as later.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Start {
-    /// At the ends there are when the broker first answers: nothing that is written
-    /// once the source is ready is missed.
-    #[default]
-    Latest,
-    /// At the oldest record that the broker keeps.
-    Earliest,
-}
+/// Defaults of the consumer that reads again, before those: it reads what is there, and
+/// then nothing for long.
+const REPLAY_DEFAULTS: [(&str, &str); 3] = [
+    ("queued.max.messages.kbytes", "4096"),
+    ("queued.min.messages", "5000"),
+    // It waits only where a range ends with what is no record.
+    ("fetch.wait.max.ms", "10"),
+];
 
 /// What to read, from where, and how much of it at once.
 ///
@@ -79,6 +75,7 @@ pub struct KafkaConfig {
     pub(crate) missing_grace: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) log_identity: Option<String>,
+    pub(crate) search_by_time: bool,
     properties: BTreeMap<String, String>,
 }
 
@@ -147,6 +144,7 @@ impl KafkaConfig {
             missing_grace: Self::DEFAULT_MISSING_GRACE,
             request_timeout: Self::DEFAULT_REQUEST_TIMEOUT,
             log_identity: None,
+            search_by_time: true,
             properties: BTreeMap::new(),
         }
     }
@@ -192,8 +190,8 @@ impl KafkaConfig {
         self
     }
 
-    /// Batches that may wait to be taken before reading stops. Default:
-    /// [`Self::DEFAULT_MAX_QUEUED_BATCHES`].
+    /// Batches that may wait to be taken before reading stops, and as many of those that
+    /// are read again. Default: [`Self::DEFAULT_MAX_QUEUED_BATCHES`].
     pub fn max_queued_batches(mut self, batches: usize) -> Self {
         self.max_queued_batches = batches;
         self
@@ -217,20 +215,31 @@ impl KafkaConfig {
     }
 
     /// How long a question to the broker (its topics, their ends) may take, five minutes
-    /// at most. Default: [`Self::DEFAULT_REQUEST_TIMEOUT`].
+    /// at most, and how long reading again may come to nothing before it is given up.
+    /// Default: [`Self::DEFAULT_REQUEST_TIMEOUT`].
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// What [`Lane::log`](fanout::Lane::log) is, in place of the cluster's id. It has
-    /// to be the same on all nodes, and another when the log is another.
+    /// What [`Lane::log`](fanout::Lane::log) is, in place of the cluster's id and the id
+    /// that the topic got when it was made. It has to be the same on all nodes, and another
+    /// when the log is another: nobody notices then that a topic was made anew.
     pub fn log_identity(mut self, identity: impl Into<String>) -> Self {
         self.log_identity = Some(identity.into());
         self
     }
 
-    /// Sets a property of librdkafka; see its `CONFIGURATION.md`.
+    /// Whether the broker finds records by their time, as every Kafka does;
+    /// [`EmbeddedBroker::config`](crate::EmbeddedBroker::config) says that it does not.
+    /// Without, [`Start::Recent`] counts records only. Default: true.
+    pub fn search_by_time(mut self, able: bool) -> Self {
+        self.search_by_time = able;
+        self
+    }
+
+    /// Sets a property of librdkafka, for the consumer that reads and for the one that
+    /// reads again; see its `CONFIGURATION.md`.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.insert(name.into(), value.into());
         self
@@ -238,10 +247,20 @@ impl KafkaConfig {
 
     /// What librdkafka is started with.
     pub(crate) fn client(&self) -> Result<ClientConfig, ConfigError> {
+        self.client_with(&[])
+    }
+
+    /// What the librdkafka that reads again is started with.
+    pub(crate) fn replay_client(&self) -> Result<ClientConfig, ConfigError> {
+        self.client_with(&REPLAY_DEFAULTS)
+    }
+
+    fn client_with(&self, defaults: &[(&str, &str)]) -> Result<ClientConfig, ConfigError> {
         self.check()?;
         let mut client = ClientConfig::new();
         let given = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in DEFAULTS.into_iter().chain(given).chain(RESERVED) {
+        let defaults = DEFAULTS.into_iter().chain(defaults.iter().copied());
+        for (name, value) in defaults.chain(given).chain(RESERVED) {
             client.set(name, value);
         }
         client.set("bootstrap.servers", &self.brokers);
@@ -330,6 +349,18 @@ mod tests {
         assert_eq!(client.get("auto.offset.reset"), Some("error"));
         assert_eq!(client.get("bootstrap.servers"), Some("localhost:9092"));
         client.create_native_config().expect("librdkafka knows every property");
+    }
+
+    #[test]
+    fn what_reads_again_fetches_less_ahead_unless_told_otherwise() {
+        let cap = |config: &KafkaConfig| {
+            let client = config.replay_client().expect("usable");
+            client.create_native_config().expect("librdkafka knows every property");
+            client.get("queued.max.messages.kbytes").map(str::to_owned)
+        };
+        assert_eq!(cap(&config()).as_deref(), Some("4096"));
+        let told = config().property("queued.max.messages.kbytes", "100");
+        assert_eq!(cap(&told).as_deref(), Some("100"));
     }
 
     #[test]

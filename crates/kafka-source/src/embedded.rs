@@ -125,10 +125,12 @@ impl EmbeddedBroker {
         &self.identity
     }
 
-    /// A configuration that reads from it: address, log identity and
+    /// A configuration that reads from it: address, log identity, no search by time, and
     /// [consumer properties](Self::consumer_properties).
     pub fn config(&self) -> KafkaConfig {
-        let config = KafkaConfig::new(self.bootstrap_servers()).log_identity(&*self.identity);
+        let config = KafkaConfig::new(self.bootstrap_servers())
+            .log_identity(&*self.identity)
+            .search_by_time(false);
         CONSUMER.iter().fold(config, |config, (name, value)| config.property(*name, *value))
     }
 

@@ -1,7 +1,7 @@
 //! How far each partition has been read.
 //!
-//! Knows nothing of librdkafka: it is told what was opened and read, and says what
-//! may be handed on.
+//! Asks librdkafka nothing: it is told what was opened and read, and says what may be
+//! handed on.
 //!
 //! Invariants: a lane's place only grows, so no offset is handed on twice, whatever
 //! the client delivers again after a reconnect; nothing is told of a lane that is not
@@ -11,12 +11,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanout::Lane;
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::metrics::LaneMetrics;
 
 /// A lane's partition as librdkafka has it.
 pub(crate) fn partition_id(lane: &Lane) -> i32 {
     i32::try_from(lane.partition).expect("a lane is made from librdkafka's own number")
+}
+
+/// Places as librdkafka takes them.
+pub(crate) fn partition_list<'a>(
+    places: impl IntoIterator<Item = (&'a Arc<Lane>, u64)>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (lane, next) in places {
+        let next = Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
+        list.add_partition_offset(&lane.topic, partition_id(lane), next)?;
+    }
+    Ok(list)
 }
 
 /// A lane to be read, and from where.
@@ -88,6 +102,15 @@ impl Lanes {
         if let Some(place) = self.place(topic, partition) {
             self.advance_at(place, next);
         }
+    }
+
+    /// Notes that everything before `next` is no more; how many offsets of it were not
+    /// read.
+    pub(crate) fn lose(&mut self, topic: &str, partition: u32, next: u64) -> u64 {
+        let Some(place) = self.place(topic, partition) else { return 0 };
+        let lost = next.saturating_sub(self.open[place].next);
+        self.advance_at(place, next);
+        lost
     }
 
     fn place(&self, topic: &str, partition: u32) -> Option<usize> {
@@ -179,6 +202,18 @@ mod tests {
         lanes.advance("t", 0, 2);
         assert_eq!(frontier(&mut lanes), [(0, 3)]);
         assert!(lanes.take("t", 0, 2).is_none());
+    }
+
+    #[test]
+    fn lost_is_only_what_was_not_read() {
+        let mut lanes = lanes([opening(0, 0, 0)]);
+        lanes.take("t", 0, 4);
+        assert_eq!(lanes.lose("t", 0, 3), 0, "it was read on since it was asked about");
+        assert_eq!(lanes.lose("t", 0, 5), 0);
+        assert_eq!(lanes.lose("t", 0, 9), 4);
+        assert_eq!(lanes.lose("u", 0, 9), 0, "not open");
+        assert_eq!(frontier(&mut lanes), [(0, 9)]);
+        assert!(lanes.take("t", 0, 8).is_none());
     }
 
     #[test]

@@ -19,6 +19,12 @@ pub const ERRORS: &str = "fanout_source_errors_total";
 pub const RECONNECTS: &str = "fanout_source_reconnects_total";
 /// Records between what was read and the end, by `topic` and `partition`.
 pub const LAG: &str = "fanout_source_lag_records";
+/// Records read again for those who were away, by `topic`; those outside of what was asked
+/// for, and those that cannot be used, are not among them.
+pub const REPLAYED: &str = "fanout_source_replayed_records_total";
+/// Passes over what was read before, by `result`: `complete`, `given_up`, `expired` or
+/// `unavailable`.
+pub const REPLAY_PASSES: &str = "fanout_source_replay_passes_total";
 
 /// The handles of one lane, looked up once.
 pub(crate) struct LaneMetrics {

@@ -13,13 +13,13 @@ use metrics::counter;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset};
 use tokio::sync::mpsc;
 
 use crate::config::KafkaConfig;
 use crate::context::Consumer;
-use crate::lanes::{Lanes, Opening, partition_id};
-use crate::metrics::SKIPPED;
+use crate::lanes::{Lanes, Opening, partition_list};
+use crate::metrics::{EXPIRED, SKIPPED};
 use crate::record::{Unusable, to_event};
 use crate::throttle::Throttle;
 use crate::watcher::{Ask, Found};
@@ -30,8 +30,15 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often the lag is looked up.
 const LAG: Duration = Duration::from_secs(1);
 
-/// What the source is handed.
-pub(crate) type Handed = Result<EventBatch, SourceError>;
+/// What the source is handed, in this order.
+#[derive(Debug)]
+pub(crate) enum Handed {
+    Batch(EventBatch),
+    /// The ends at start lie in the batches before.
+    CaughtUp,
+    /// Nothing follows.
+    Failed(SourceError),
+}
 
 /// How far the source is on its way to its ends at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +55,7 @@ enum Progress {
 pub(crate) struct Reader {
     // Before the reporter: when that is dropped, the client is known to be closed.
     consumer: Arc<Consumer>,
-    reporter: Arc<SourceReporter>,
+    _reporter: Arc<SourceReporter>,
     config: KafkaConfig,
     found: Receiver<Found>,
     ask: SyncSender<Ask>,
@@ -76,7 +83,7 @@ impl Reader {
         let now = Instant::now();
         Self {
             consumer,
-            reporter,
+            _reporter: reporter,
             config,
             found,
             ask,
@@ -94,35 +101,37 @@ impl Reader {
     /// Ends when the source is gone, or cannot go on.
     pub(crate) fn run(mut self) {
         while !self.out.is_closed() {
-            let handed = match self.round() {
-                Ok(events) => {
-                    let frontier = self.lanes.take_frontier();
-                    EventBatch { events, frontier, ..EventBatch::default() }
-                }
+            let batch = match self.round() {
+                Ok(batch) => batch,
                 Err(error) => {
                     tracing::error!(%error, "kafka source has ended");
-                    // Where nobody is left to be told, that is no loss.
-                    let _ = self.out.blocking_send(Err(SourceError(Box::new(error))));
+                    self.hand_on(Handed::Failed(SourceError(Box::new(error))));
                     return;
                 }
             };
-            let empty = handed.events.is_empty() && handed.frontier.is_empty();
-            if !empty && self.out.blocking_send(Ok(handed)).is_err() {
-                return;
+            if !batch.events.is_empty() || !batch.frontier.is_empty() {
+                self.hand_on(Handed::Batch(batch));
             }
             self.tell_caught_up();
         }
     }
 
+    /// Waits for room. Where nobody is left to take it, that is no loss, and the end.
+    fn hand_on(&self, handed: Handed) {
+        drop(self.out.blocking_send(handed));
+    }
+
     /// What there is to hand on, after at most [`POLL`] where there is nothing.
-    fn round(&mut self) -> Result<Vec<Event>, KafkaError> {
+    fn round(&mut self) -> Result<EventBatch, KafkaError> {
+        // Before anything is read: what is lost stood before this batch's events.
+        let mut lost = Vec::new();
         while let Ok(found) = self.found.try_recv() {
-            self.apply(found)?;
+            lost.extend(self.apply(found)?);
         }
         if self.lanes.is_empty() {
             // Nothing is assigned: what is waited for is an assignment.
             if let Ok(found) = self.found.recv_timeout(POLL) {
-                self.apply(found)?;
+                lost.extend(self.apply(found)?);
             }
         }
         let events = self.drain()?;
@@ -140,14 +149,15 @@ impl Reader {
             let asked = self.ask.try_send(Ask::Verify(places.collect()));
             self.refused = matches!(asked, Err(TrySendError::Full(_)));
         }
-        Ok(events)
+        Ok(EventBatch { events, frontier: self.lanes.take_frontier(), lost })
     }
 
-    fn apply(&mut self, found: Found) -> Result<(), KafkaError> {
+    /// The lane of which something was lost, where that is so.
+    fn apply(&mut self, found: Found) -> Result<Option<Arc<Lane>>, KafkaError> {
         match found {
             Found::Open(openings) => {
                 let places = openings.iter().map(|o: &Opening| (&o.lane, o.from));
-                self.consumer.incremental_assign(&list(places)?)?;
+                self.consumer.incremental_assign(&partition_list(places)?)?;
                 for opening in openings {
                     self.lanes.open(opening);
                 }
@@ -155,16 +165,23 @@ impl Reader {
             // ## Opening => CatchingUp
             Found::Settled => self.progress = Progress::CatchingUp,
             Found::Resume(lane, from) => {
-                self.lanes.advance(&lane.topic, lane.partition, from);
+                let lost = self.lanes.lose(&lane.topic, lane.partition, from);
                 // It may have been read on since it was asked about.
                 let next = self.lanes.next(&lane.topic, lane.partition).unwrap_or(from);
-                let places = list([(&lane, next)])?;
+                let places = partition_list([(&lane, next)])?;
                 self.consumer.incremental_unassign(&places)?;
                 self.consumer.incremental_assign(&places)?;
+                if lost > 0 {
+                    counter!(EXPIRED, "topic" => lane.topic.to_string()).increment(lost);
+                    tracing::error!(%lane, lost, next, "deleted before it was read");
+                    return Ok(Some(lane));
+                }
             }
-            Found::Halt(lane) => self.consumer.incremental_unassign(&list([(&lane, 0)])?)?,
+            Found::Halt(lane) => {
+                self.consumer.incremental_unassign(&partition_list([(&lane, 0)])?)?;
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Everything that is there, up to the limits of a batch.
@@ -256,20 +273,8 @@ impl Reader {
         // For good: falling behind later is told by the lag.
         if self.progress == Progress::CatchingUp && self.lanes.caught_up() {
             self.progress = Progress::CaughtUp;
-            tracing::info!("kafka source has caught up");
-            self.reporter.update(|health| health.caught_up = true);
+            // Behind the batches: it is true once they were taken.
+            self.hand_on(Handed::CaughtUp);
         }
     }
-}
-
-/// Places as librdkafka takes them.
-fn list<'a>(
-    places: impl IntoIterator<Item = (&'a Arc<Lane>, u64)>,
-) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for (lane, next) in places {
-        let next = Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
-        list.add_partition_offset(&lane.topic, partition_id(lane), next)?;
-    }
-    Ok(list)
 }

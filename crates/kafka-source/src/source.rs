@@ -1,18 +1,19 @@
 //! The handle.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Weak};
 use std::thread::Builder;
 use std::time::Duration;
 
-use fanout::{EventBatch, Source, SourceError, SourceStatus};
+use fanout::{EventBatch, Replay, Source, SourceError, SourceReporter, SourceStatus};
 use rdkafka::config::FromClientConfigAndContext as _;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{ConfigError, KafkaConfig};
 use crate::context::{Consumer, Context};
 use crate::reader::{Handed, Reader};
+use crate::replay::KafkaReplay;
 use crate::watcher::Watcher;
 
 /// Assignments that may wait for the reader.
@@ -24,8 +25,12 @@ const FOUND: usize = 16;
 /// Whatever may pass by itself (a broker away, a topic that does not exist yet) is told
 /// by [`status`](Source::status) and in the log, and they go on by themselves.
 ///
-/// It has caught up once the ends seen at start were read; up to
-/// [`max_queued_batches`](KafkaConfig::max_queued_batches) may still wait to be taken.
+/// It has caught up once the batches up to the ends seen at start were taken and the next
+/// one is asked for: a source that nobody reads is never ready.
+///
+/// [`replay`](Source::replay) reads again what was read: a third thread with a consumer of
+/// its own, both made when it is first asked for something, ends a moment after both the
+/// replay was dropped and what it was asking was answered; the source does not wait for it.
 ///
 /// Dropping it returns at once; the threads notice within a tenth of a second and close
 /// the client behind it. [`close`](Self::close) waits for that.
@@ -33,6 +38,9 @@ const FOUND: usize = 16;
 pub struct KafkaSource {
     batches: mpsc::Receiver<Handed>,
     status: SourceStatus,
+    /// The threads' own: when they have ended there is nobody to tell for.
+    reporter: Weak<SourceReporter>,
+    config: KafkaConfig,
     ended: bool,
 }
 
@@ -69,6 +77,8 @@ impl KafkaSource {
         let (found, finds) = sync_channel(FOUND);
         let (ask, asked) = sync_channel(1);
 
+        let weak = Arc::downgrade(&reporter);
+        let kept = config.clone();
         let watcher =
             Watcher::new(consumer.clone(), reporter.clone(), config.clone(), found, asked);
         let reader = Reader::new(consumer, reporter, config, finds, ask, out);
@@ -76,7 +86,7 @@ impl KafkaSource {
         // the first ends as well.
         Builder::new().name("kafka-reader".into()).spawn(|| reader.run())?;
         Builder::new().name("kafka-watcher".into()).spawn(|| watcher.run())?;
-        Ok(Self { batches, status, ended: false })
+        Ok(Self { batches, status, reporter: weak, config: kept, ended: false })
     }
 
     /// Ends reading and waits until the client is closed; false where that took longer
@@ -100,14 +110,31 @@ impl Source for KafkaSource {
         if self.ended {
             return Ok(None);
         }
-        // recv is cancel safe. The reader ends by itself only with an error.
-        let handed =
-            self.batches.recv().await.unwrap_or_else(|| Err(SourceError(ReaderGone.into())));
-        self.ended = handed.is_err();
-        handed.map(Some)
+        loop {
+            // recv is cancel safe. The reader ends by itself only with an error.
+            let handed = self.batches.recv().await;
+            match handed.unwrap_or_else(|| Handed::Failed(SourceError(ReaderGone.into()))) {
+                Handed::Batch(batch) => return Ok(Some(batch)),
+                Handed::CaughtUp => {
+                    tracing::info!("kafka source has caught up");
+                    if let Some(reporter) = self.reporter.upgrade() {
+                        reporter.update(|health| health.caught_up = true);
+                    }
+                }
+                Handed::Failed(error) => {
+                    self.ended = true;
+                    return Err(error);
+                }
+            }
+        }
     }
 
     fn status(&self) -> SourceStatus {
         self.status.clone()
+    }
+
+    /// Always one; see [`KafkaSource`].
+    fn replay(&self) -> Option<Box<dyn Replay>> {
+        Some(Box::new(KafkaReplay::new(self.config.clone())))
     }
 }

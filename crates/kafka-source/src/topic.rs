@@ -18,10 +18,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fanout::Lane;
+
+use crate::identity::Log;
+
 /// A topic that is asked for.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
+    /// Which log it was when it was first described: what its lanes are named by.
+    log: Option<Log>,
     /// How many partitions it had when it was first known: 0 where it did not exist.
     at_start: Option<u32>,
     /// Partitions that are being read.
@@ -32,7 +38,13 @@ pub(crate) struct Topic {
 
 impl Topic {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.into(), at_start: None, opened: HashSet::new(), denied_since: None }
+        Self {
+            name: name.into(),
+            log: None,
+            at_start: None,
+            opened: HashSet::new(),
+            denied_since: None,
+        }
     }
 
     /// A broker described it, with so many partitions; true where it was denied before.
@@ -59,6 +71,20 @@ impl Topic {
     /// Whether this partition has appeared since start: nobody has seen any of it.
     pub(crate) fn is_new(&self, partition: u32) -> bool {
         self.at_start.is_some_and(|count| partition >= count)
+    }
+
+    /// The broker told which log it is. The name of the log that is read, which stays;
+    /// `None` where another has taken its place.
+    pub(crate) fn identified(&mut self, log: &Log) -> Option<Arc<str>> {
+        let known = self.log.get_or_insert_with(|| log.clone());
+        (!log.replaces(known)).then(|| known.name.clone())
+    }
+
+    /// What is being read of it.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = Lane> {
+        let lane = |log: &Log, id| Lane::new(log.name.clone(), self.name.clone(), id);
+        let open = self.log.iter().flat_map(|log| self.opened.iter().map(move |id| (log, *id)));
+        open.map(move |(log, id)| lane(log, id))
     }
 
     pub(crate) fn is_open(&self, partition: u32) -> bool {
@@ -120,6 +146,17 @@ mod tests {
         assert!(!topic.settled());
         topic.denied(at(12), GRACE);
         assert!(topic.settled());
+    }
+
+    #[test]
+    fn it_stays_the_log_that_it_was_first() {
+        let (mut topic, _) = topic();
+        let log = |name: &str, id| Log { name: name.into(), id };
+        assert_eq!(topic.identified(&log("c/1", Some(1))).as_deref(), Some("c/1"));
+        topic.open(4);
+        assert_eq!(topic.identified(&log("c", None)).as_deref(), Some("c/1"), "it cannot tell");
+        assert_eq!(topic.identified(&log("c/2", Some(2))), None, "made anew");
+        assert_eq!(topic.lanes().collect::<Vec<_>>(), [Lane::new("c/1", "t", 4)]);
     }
 
     #[test]

@@ -21,16 +21,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use fanout::{Lane, SourceReporter};
-use metrics::counter;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::MetadataTopic;
 
 use crate::bootstrap::Bootstrap;
-use crate::config::{KafkaConfig, Start};
+use crate::config::KafkaConfig;
 use crate::context::Consumer;
+use crate::ends::{MAX_TIMEOUT, ends, not_older, usable};
+use crate::identity::Identity;
 use crate::lanes::{Opening, partition_id};
-use crate::metrics::EXPIRED;
 use crate::report::Report;
 use crate::topic::Topic;
 
@@ -40,8 +39,6 @@ const RETRY: Duration = Duration::from_millis(500);
 const SPACING: Duration = Duration::from_millis(100);
 /// How long the first look after an alarm may take: a broker that is there answers.
 const ALARM_TIMEOUT: Duration = Duration::from_secs(1);
-/// librdkafka counts milliseconds in 32 bits, and takes what overflows for for ever.
-const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What the reader is told.
 #[derive(Debug)]
@@ -50,7 +47,7 @@ pub(crate) enum Found {
     Open(Vec<Opening>),
     /// Every partition that was there at start has been opened.
     Settled,
-    /// Read this lane on from this offset.
+    /// Read this lane on from this offset: what comes before it is no more.
     Resume(Arc<Lane>, u64),
     /// Read no more of this lane.
     Halt(Arc<Lane>),
@@ -80,13 +77,13 @@ pub(crate) struct Watcher {
     config: KafkaConfig,
     found: SyncSender<Found>,
     asked: Receiver<Ask>,
-    log: Option<Arc<str>>,
+    identity: Identity,
     topics: Vec<Topic>,
     /// Places that could not be verified yet.
     unverified: Vec<(Arc<Lane>, u64)>,
     /// Lanes that cannot be read on, and why.
     halted: BTreeMap<Lane, String>,
-    /// What keeps something from being read, in the order it was found.
+    /// What keeps something from being read, in the order it was found, by the last look.
     problems: Vec<String>,
     settled: bool,
     alarmed: bool,
@@ -106,7 +103,7 @@ impl Watcher {
             report: Report::new(reporter, config.brokers.clone()),
             found,
             asked,
-            log: config.log_identity.as_deref().map(Into::into),
+            identity: Identity::new(&config),
             topics: config.topics.iter().map(|name| Topic::new(name)).collect(),
             unverified: Vec::new(),
             halted: BTreeMap::new(),
@@ -203,42 +200,75 @@ impl Watcher {
                 return Ok(());
             }
         };
-        let Some(log) = self.log(timeout) else { return Ok(()) };
-        let topic = &mut self.topics[topic];
-        let ids = described.partitions().iter().map(|p| (p.id(), p.leader()));
-        let mut ids: Vec<(i32, i32)> = ids.collect();
+        let mut ids: Vec<(i32, i32)> =
+            described.partitions().iter().map(|p| (p.id(), p.leader())).collect();
         ids.sort_unstable();
         let count = ids.last().map_or(0, |(id, _)| id.unsigned_abs() + 1);
-        if topic.described(count) {
+        if self.topics[topic].described(count) {
             tracing::info!(topic = &*name, "topic exists now");
         }
+        ids.retain(|(id, _)| !self.topics[topic].is_open(id.unsigned_abs()));
+        // Asked also where nothing is to be opened: it may have been made anew.
+        let log = match self.identity.of(self.consumer.client(), &name, &metadata, timeout) {
+            Ok(log) => log,
+            Err(error) if ids.is_empty() => {
+                tracing::debug!(topic = &*name, %error, "not identified");
+                return Ok(());
+            }
+            Err(error) => {
+                self.problems.push(error.to_string());
+                return Ok(());
+            }
+        };
+        let Some(log) = self.topics[topic].identified(&log) else {
+            return self.halt_all(topic);
+        };
         for (id, leader) in ids {
-            let partition = id.unsigned_abs();
-            if topic.is_open(partition) {
-                continue;
-            }
             if leader < 0 {
-                self.problems.push(format!("{name}/{partition} has no leader"));
+                self.problems.push(format!("{name}/{id} has no leader"));
                 continue;
             }
-            let (low, high) = match self.consumer.fetch_watermarks(&name, id, timeout) {
-                Ok(ends) => (offset(ends.0), offset(ends.1)),
+            match self.opening(topic, &log, id, timeout) {
+                Ok(opening) => openings.push(opening),
                 Err(error) => {
                     // Its neighbours would time out one after the other.
-                    self.problems.push(format!("{name}/{partition} has no known end: {error}"));
+                    self.problems.push(format!("{name}/{id} has no known place: {error}"));
                     return Ok(());
                 }
-            };
-            topic.open(partition);
-            let new = topic.is_new(partition);
-            // What appeared since is read whole: nobody has seen any of it.
-            let from = if !new && self.config.start == Start::Latest { high } else { low };
-            let end = if new { from } else { high };
-            tracing::debug!(topic = &*name, partition, from, end, new, "partition opened");
-            let lane = Arc::new(Lane::new(log.clone(), topic.name.clone(), partition));
-            openings.push(Opening { lane, from, end });
+            }
         }
         Ok(())
+    }
+
+    /// Where reading one partition begins, and what has to be reached.
+    fn opening(
+        &mut self,
+        topic: usize,
+        log: &Arc<str>,
+        id: i32,
+        timeout: Duration,
+    ) -> Result<Opening, KafkaError> {
+        let topic = &mut self.topics[topic];
+        let (name, partition) = (&topic.name, id.unsigned_abs());
+        let (low, high) = ends(&self.consumer, name, id, timeout)?;
+        let new = topic.is_new(partition);
+        // What appeared since is read whole: nobody has seen any of it.
+        let from = if new {
+            low
+        } else {
+            self.config.start.resolve(low, high, |age| {
+                if self.config.search_by_time {
+                    not_older(&self.consumer, name, id, age, timeout)
+                } else {
+                    Ok(Some(low))
+                }
+            })?
+        };
+        let end = if new { from } else { high };
+        tracing::debug!(topic = &**name, partition, from, end, new, "partition opened");
+        let lane = Arc::new(Lane::new(log.clone(), name.clone(), partition));
+        topic.open(partition);
+        Ok(Opening { lane, from, end })
     }
 
     /// Notes why a topic has nothing to read.
@@ -255,26 +285,13 @@ impl Watcher {
         self.problems.push(problem);
     }
 
-    /// The identity of the log.
-    fn log(&mut self, timeout: Duration) -> Option<Arc<str>> {
-        if self.log.is_none() {
-            // It came with the metadata: this does not wait.
-            self.log = self.consumer.client().fetch_cluster_id(timeout).map(Into::into);
-        }
-        if self.log.is_none() {
-            self.problems.push("the broker tells no cluster id; set `log_identity`".into());
-        }
-        self.log.clone()
-    }
-
     /// Finds out which places the broker no longer has.
     fn verify(&mut self, timeout: Duration) -> Result<(), Trouble> {
         while let Some((lane, next)) = self.unverified.last().cloned() {
             if !self.halted.contains_key(&*lane) {
                 let partition = partition_id(&lane);
-                let ends = self.consumer.fetch_watermarks(&lane.topic, partition, timeout);
-                let (low, high) = match ends {
-                    Ok(ends) => (offset(ends.0), offset(ends.1)),
+                let (low, high) = match ends(&self.consumer, &lane.topic, partition, timeout) {
+                    Ok(ends) => ends,
                     Err(error) => {
                         self.problems.push(format!("{lane} has no known end: {error}"));
                         return Ok(());
@@ -297,15 +314,26 @@ impl Watcher {
         if next > high {
             // Offsets would come twice with other records behind them.
             let problem = format!("{lane} ends at {high} but was read up to {next}");
-            tracing::error!(%lane, next, high, "log was cut or made anew; restart to read it");
-            self.halted.insert((**lane).clone(), problem);
-            return self.tell(Found::Halt(lane.clone()));
-        }
-        if next < low {
-            counter!(EXPIRED, "topic" => lane.topic.to_string()).increment(low - next);
-            tracing::error!(%lane, next, low, "records were deleted before they were read");
+            return self.halt(lane.clone(), problem);
         }
         self.tell(Found::Resume(lane.clone(), next.max(low)))
+    }
+
+    /// Reads no more of a topic that was made anew under its name.
+    fn halt_all(&mut self, topic: usize) -> Result<(), Trouble> {
+        let topic = &self.topics[topic];
+        let problem = format!("topic `{}` was made anew", topic.name);
+        let lanes: Vec<Lane> = topic.lanes().collect();
+        lanes.into_iter().try_for_each(|lane| self.halt(Arc::new(lane), problem.clone()))
+    }
+
+    fn halt(&mut self, lane: Arc<Lane>, problem: String) -> Result<(), Trouble> {
+        if self.halted.contains_key(&*lane) {
+            return Ok(());
+        }
+        tracing::error!(%lane, problem, "it is read no more; restart to read it");
+        self.halted.insert((*lane).clone(), problem);
+        self.tell(Found::Halt(lane))
     }
 
     fn tell(&self, found: Found) -> Result<(), Trouble> {
@@ -316,7 +344,9 @@ impl Watcher {
         self.bootstrap.worked();
         self.consumer.client().context().clear_error();
         let problems = self.problems.iter().chain(self.halted.values());
-        let problems: Vec<&str> = problems.map(String::as_str).collect();
+        let mut problems: Vec<&str> = problems.map(String::as_str).collect();
+        // What is wrong with a whole topic is told of each of its lanes.
+        problems.dedup();
         self.report.answered((!problems.is_empty()).then(|| problems.join("; ")));
     }
 
@@ -327,20 +357,6 @@ impl Watcher {
         let said = self.consumer.client().context().last_error();
         self.report.away(&said.unwrap_or_else(|| error.to_string()));
     }
-}
-
-/// The topic, where it can be read.
-fn usable(topic: &MetadataTopic) -> Result<&MetadataTopic, RDKafkaErrorCode> {
-    match topic.error() {
-        Some(code) => Err(code.into()),
-        None if topic.partitions().is_empty() => Err(RDKafkaErrorCode::LeaderNotAvailable),
-        None => Ok(topic),
-    }
-}
-
-/// An offset of the broker's; it has none below zero.
-fn offset(raw: i64) -> u64 {
-    raw.try_into().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use common::{DEADLINE, Reader, broker, config, producer, write, write_numbers};
-use kafka_source::metrics::{BYTES, LAG, RECORDS, SKIPPED};
+use common::{DEADLINE, Reader, again, broker, config, producer, range, write, write_numbers};
+use fanout::Source as _;
+use kafka_source::metrics::{BYTES, LAG, RECORDS, REPLAY_PASSES, REPLAYED, SKIPPED};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
 /// Every number, by name and labels.
@@ -65,7 +66,6 @@ async fn what_nobody_takes_is_not_read() {
     // the reader holds while it waits for room.
     let config = config(&broker).json(true).max_batch(1).max_queued_batches(3);
     let mut reader = Reader::ready(config).await;
-    reader.read().await;
     assert_eq!((reader.events.len(), reader.passed("t", 0)), (0, Some(0)), "the opening");
     write_numbers(&producer, 0..2000).await;
     assert!(until(|| records() == 4).await, "{} were read", records());
@@ -94,4 +94,23 @@ async fn what_nobody_takes_is_not_read() {
     let lag = format!("{LAG} topic=t partition=0");
     let known = || NUMBERS.lock().expect("numbers").contains_key(&lag);
     assert!(until(|| known() && f64::from_bits(count(&lag)) == 0.0).await);
+
+    // What nobody takes of a pass is not read either: three, and none in hand, since it
+    // reads only where there is room.
+    let again_records = || count(&format!("{REPLAYED} topic=t"));
+    let mut replay = reader.source.replay().expect("replay");
+    let all = [range(&reader.lane("t", 0), 0, 2003)];
+    replay.begin(all.to_vec()).await.expect("begun");
+    for taken in 0..50 {
+        assert!(until(|| again_records() == taken + 3).await, "{} were read", again_records());
+        let batch = replay.next().await.expect("works").expect("goes on");
+        assert_eq!(batch.events[0].offset, taken);
+    }
+    assert!(until(|| again_records() == 53).await, "{} were read", again_records());
+    let (events, _) = again(&mut replay, &all).await.expect("read again");
+    assert_eq!((events.len(), again_records()), (2000, 2053));
+    let passes = |result| count(&format!("{REPLAY_PASSES} result={result}"));
+    assert!(until(|| passes("complete") == 1).await);
+    assert_eq!((passes("given_up"), passes("expired"), passes("unavailable")), (1, 0, 0));
+    assert_eq!((records(), count(&format!("{SKIPPED} topic=t reason=empty"))), (2003, 1));
 }

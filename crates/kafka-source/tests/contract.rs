@@ -3,7 +3,7 @@
 mod common;
 
 use common::Writer;
-use fanout::testing::{SourceHarness, source_contract};
+use fanout::testing::{Record, SourceHarness, SourceWriter as _, source_contract};
 use kafka_source::{KafkaConfig, KafkaSource, Start};
 
 struct Kafka {
@@ -21,6 +21,15 @@ impl SourceHarness for Kafka {
         let config = common::config(&broker).start(self.start).json(true);
         let source = KafkaSource::start(config).expect("source");
         (source, Writer { producer, topic: "t".into(), broker: Some(broker) })
+    }
+
+    async fn open_holding(&mut self, records: Vec<Record>) -> Option<(KafkaSource, Writer)> {
+        let broker = common::broker(self.partitions);
+        let producer = common::producer(&broker);
+        let config = common::config(&broker).start(Start::Earliest).json(true);
+        let mut writer = Writer { producer, topic: "t".into(), broker: Some(broker) };
+        writer.write(records).await;
+        Some((KafkaSource::start(config).expect("source"), writer))
     }
 
     fn max_batch(&self) -> usize {

@@ -142,7 +142,7 @@ async fn brokers_that_were_forgotten_are_asked_again() {
         .topic("t")
         .metadata_interval(Duration::from_millis(200))
         .request_timeout(Duration::from_secs(1));
-    let reader = Reader::start(config);
+    let mut reader = Reader::start(config);
     reader.until(|health| health.connected).await;
 
     broker.phase.store(AWAY, Ordering::SeqCst);

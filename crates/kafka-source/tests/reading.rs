@@ -175,6 +175,7 @@ async fn records_deleted_before_they_were_read_are_passed() {
     assert!(offsets.is_sorted_by(|a, b| a < b), "{offsets:?}");
     assert!(offsets.len() < 200, "the broker kept everything: nothing was tested");
     assert_eq!(offsets.last(), Some(&199));
+    reader.assert_lost_where_missing();
     // It goes on as if nothing had been.
     write(&producer, "t", 0, "next").await;
     reader.read_up_to("t", 0, 201).await;

@@ -12,16 +12,16 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{DEADLINE, Reader, Writer, producer_at, write};
-use fanout::testing::{SourceHarness, source_contract};
-use fanout::{Source as _, SourceHealth};
+use common::{DEADLINE, Reader, Writer, again, producer_at, range, texts, write};
+use fanout::testing::{Record, SourceHarness, SourceWriter as _, source_contract};
+use fanout::{Bounds, ReplayError, Source as _, SourceHealth};
 use kafka_source::rdkafka::admin::TopicReplication;
 use kafka_source::rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic};
 use kafka_source::rdkafka::client::DefaultClientContext;
 use kafka_source::rdkafka::consumer::{BaseConsumer, Consumer as _};
 use kafka_source::rdkafka::producer::DefaultProducerContext;
 use kafka_source::rdkafka::producer::{
-    BaseRecord, FutureProducer, Producer as _, ThreadedProducer,
+    BaseRecord, FutureProducer, FutureRecord, Producer as _, ThreadedProducer,
 };
 use kafka_source::rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use kafka_source::{KafkaConfig, KafkaSource, Start};
@@ -64,9 +64,24 @@ impl Kafka {
         gone.expect("asked").remove(0).expect("deleted");
     }
 
+    /// Deletes what stands before this offset of the only partition.
+    async fn delete_before(&self, offset: i64) {
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(&self.topic, 0, Offset::Offset(offset)).expect("place");
+        self.admin.delete_records(&before, &AdminOptions::new()).await.expect("deleted");
+    }
+
     fn config(&self) -> KafkaConfig {
         let config = KafkaConfig::new(&self.brokers).topic(&self.topic);
         config.metadata_interval(Duration::from_millis(200))
+    }
+
+    /// Goes on with a topic of three partitions that nobody has written to.
+    async fn another_topic(&mut self) -> Writer {
+        self.topic = format!("kafka-source-{:016x}", getrandom::u64().expect("random"));
+        self.create(&self.topic, 3).await;
+        let producer = producer_at(&self.brokers);
+        Writer { producer, topic: self.topic.clone(), broker: None }
     }
 
     /// The end that the broker tells of a partition, holes included.
@@ -83,11 +98,16 @@ impl SourceHarness for Kafka {
     type Writer = Writer;
 
     async fn open(&mut self) -> (KafkaSource, Writer) {
-        self.topic = format!("kafka-source-{:016x}", getrandom::u64().expect("random"));
-        self.create(&self.topic, 3).await;
+        let writer = self.another_topic().await;
         let source = KafkaSource::start(self.config().json(true)).expect("source");
-        let producer = producer_at(&self.brokers);
-        (source, Writer { producer, topic: self.topic.clone(), broker: None })
+        (source, writer)
+    }
+
+    async fn open_holding(&mut self, records: Vec<Record>) -> Option<(KafkaSource, Writer)> {
+        let mut writer = self.another_topic().await;
+        writer.write(records).await;
+        let config = self.config().start(Start::Earliest).json(true);
+        Some((KafkaSource::start(config).expect("source"), writer))
     }
 
     fn max_batch(&self) -> usize {
@@ -115,10 +135,9 @@ async fn it_keeps_the_contract() {
     source_contract(&mut kafka).await;
 }
 
-#[tokio::test]
-#[ignore = "needs a real broker at FANOUT_TEST_KAFKA"]
-async fn marks_and_aborted_transactions_are_passed() {
-    let kafka = kafka(1).await;
+/// Writes three records to the first partition, each in a transaction; the second one is
+/// aborted.
+async fn write_transactions(kafka: &Kafka) {
     let writer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", &kafka.brokers)
         .set("transactional.id", &kafka.topic)
@@ -142,6 +161,13 @@ async fn marks_and_aborted_transactions_are_passed() {
         }
     });
     transactions.await.expect("written");
+}
+
+#[tokio::test]
+#[ignore = "needs a real broker at FANOUT_TEST_KAFKA"]
+async fn marks_and_aborted_transactions_are_passed() {
+    let kafka = kafka(1).await;
+    write_transactions(&kafka).await;
 
     // Three records and three marks; the last offset is a mark.
     let mut reader = Reader::start(kafka.config().start(Start::Earliest));
@@ -149,6 +175,43 @@ async fn marks_and_aborted_transactions_are_passed() {
     assert_eq!(reader.payloads(), ["kept", "kept"]);
     assert_eq!(reader.passed(&kafka.topic, 0), Some(6));
     reader.until(SourceHealth::ready).await;
+
+    // Also by a pass, whatever its ends are: records, marks, what was aborted.
+    let mut replay = reader.source.replay().expect("replay");
+    let lane = reader.lane(&kafka.topic, 0);
+    for from in 0..6 {
+        for to in from + 1..=6 {
+            let (events, reached) =
+                again(&mut replay, &[range(&lane, from, to)]).await.expect("read again");
+            let kept: Vec<u64> = [0, 4].into_iter().filter(|n| (from..to).contains(n)).collect();
+            let offsets: Vec<u64> = events.iter().map(|event| event.offset).collect();
+            assert_eq!((offsets, reached[&lane]), (kept, to), "{from} to {to}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a real broker at FANOUT_TEST_KAFKA"]
+async fn the_end_of_one_topic_ends_no_other_of_a_pass() {
+    let kafka = kafka(1).await;
+    write_transactions(&kafka).await;
+    let other = format!("{}-other", kafka.topic);
+    kafka.create(&other, 1).await;
+    let producer = producer_at(&kafka.brokers);
+    for _ in 0..50 {
+        write(&producer, &other, 0, "other").await;
+    }
+    let reader = Reader::ready(kafka.config().topic(&other)).await;
+    let mut replay = reader.source.replay().expect("replay");
+    let (marks, records) = (reader.lane(&kafka.topic, 0), reader.lane(&other, 0));
+    for from in 0..30 {
+        // The first is at its end by a mark, which only the partition's end tells of.
+        let ranges = [range(&marks, from % 6, 6), range(&records, from, 50)];
+        let (events, reached) = again(&mut replay, &ranges).await.expect("read again");
+        let offsets = events.iter().filter(|event| event.lane == records).map(|e| e.offset);
+        assert!(offsets.eq(from..50), "from {from}");
+        assert_eq!((reached[&marks], reached[&records]), (6, 50));
+    }
 }
 
 #[tokio::test]
@@ -173,24 +236,93 @@ async fn new_partitions_are_read_from_their_beginning() {
 async fn records_that_were_deleted_are_passed() {
     let kafka = kafka(1).await;
     let producer = producer_at(&kafka.brokers);
-    let config = kafka.config().max_batch(1).max_queued_batches(1);
-    // Nothing is fetched ahead while nobody takes the first.
-    let config = config
-        .property("queued.min.messages", "1")
-        .property("fetch.message.max.bytes", "1000")
-        .property("queued.max.messages.kbytes", "100");
-    let mut reader = Reader::ready(config).await;
+    let mut reader = Reader::ready(frugal(kafka.config())).await;
     let large = "x".repeat(100_000);
     for _ in 0..30 {
         write(&producer, &kafka.topic, 0, &large).await;
     }
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&kafka.topic, 0, Offset::Offset(25)).expect("place");
-    kafka.admin.delete_records(&before, &AdminOptions::new()).await.expect("deleted");
+    kafka.delete_before(25).await;
     reader.read_up_to(&kafka.topic, 0, 30).await;
     let offsets: Vec<u64> = reader.events.iter().map(|event| event.offset).collect();
     assert!(offsets.is_sorted_by(|a, b| a < b) && offsets.ends_with(&[25, 26, 27, 28, 29]));
     assert!(offsets.len() < 30, "nothing was deleted in time");
+    assert_eq!(reader.lost.len(), 1);
+    reader.assert_lost_where_missing();
+}
+
+/// Nothing much is fetched ahead while nobody takes the first.
+fn frugal(config: KafkaConfig) -> KafkaConfig {
+    config
+        .max_batch(1)
+        .max_queued_batches(1)
+        .property("queued.min.messages", "1")
+        .property("fetch.message.max.bytes", "1000")
+        .property("queued.max.messages.kbytes", "100")
+}
+
+#[tokio::test]
+#[ignore = "needs a real broker at FANOUT_TEST_KAFKA"]
+async fn what_was_deleted_is_not_read_again_in_silence() {
+    let kafka = kafka(1).await;
+    let producer = producer_at(&kafka.brokers);
+    let reader = Reader::ready(frugal(kafka.config())).await;
+    let lane = reader.lane(&kafka.topic, 0);
+    let mut replay = reader.source.replay().expect("replay");
+    let large = "x".repeat(100_000);
+    for _ in 0..30 {
+        write(&producer, &kafka.topic, 0, &large).await;
+    }
+    // During a pass that waits to be taken.
+    replay.begin(vec![range(&lane, 0, 30)]).await.expect("begun");
+    kafka.delete_before(25).await;
+    let mut read = 0;
+    let ended = loop {
+        match tokio::time::timeout(DEADLINE, replay.next()).await.expect("goes on") {
+            Ok(Some(batch)) => read += batch.events.len(),
+            ended => break ended,
+        }
+    };
+    let expired = matches!(&ended, Err(ReplayError::Expired { lane: gone }) if *gone == lane);
+    assert!(expired && read < 25, "{ended:?} after {read}");
+
+    // Before it.
+    let refused = again(&mut replay, &[range(&lane, 24, 30)]).await.unwrap_err();
+    assert!(matches!(refused, ReplayError::Expired { lane: gone } if gone == lane));
+    let told = replay.bounds(std::slice::from_ref(&lane)).await.expect("bounds");
+    assert_eq!(told, [Some(Bounds { first: 25, end: 30 })]);
+    let (events, _) = again(&mut replay, &[range(&lane, 25, 30)]).await.expect("read again");
+    assert!(events.iter().map(|event| event.offset).eq(25..30));
+}
+
+#[tokio::test]
+#[ignore = "needs a real broker at FANOUT_TEST_KAFKA"]
+async fn a_warm_start_begins_by_time_and_within_its_bound() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let kafka = kafka(2).await;
+    let producer = producer_at(&kafka.brokers);
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    for (ago, word) in [(60, "old"), (30, "old"), (5, "young 1"), (4, "young 2"), (0, "new")] {
+        let time = now.saturating_sub(ago * MINUTE);
+        let time = i64::try_from(time.as_millis()).expect("a time");
+        let record = FutureRecord::to(&kafka.topic).partition(0).key("k").payload(word);
+        producer.send(record.timestamp(time), DEADLINE).await.expect("written");
+    }
+    let start = async |age: Duration, records: u64| {
+        let config = kafka.config().start(Start::Recent { age, records });
+        let mut reader = Reader::ready(config).await;
+        // The empty one has its place as well.
+        assert_eq!(reader.passed(&kafka.topic, 1), Some(0));
+        reader.read_up_to(&kafka.topic, 0, 5).await;
+        reader.payloads().join(", ")
+    };
+    assert_eq!(start(10 * MINUTE, 1000).await, "young 1, young 2, new");
+    assert_eq!(start(10 * MINUTE, 2).await, "young 2, new");
+    assert_eq!(start(240 * MINUTE, 1000).await, "old, old, young 1, young 2, new");
+    assert_eq!(start(Duration::MAX, u64::MAX).await, "old, old, young 1, young 2, new");
+    // Nothing is younger: from the end.
+    kafka.delete_before(5).await;
+    assert_eq!(start(10 * MINUTE, 1000).await, "");
+    write(&producer, &kafka.topic, 0, "newer").await;
 }
 
 #[tokio::test]
@@ -203,18 +335,39 @@ async fn a_topic_made_anew_is_told_and_not_read_as_if_it_were_the_old_one() {
         write(&producer, &kafka.topic, 0, "old").await;
     }
     reader.read_up_to(&kafka.topic, 0, 5).await;
+    let mut neighbour = Reader::start(kafka.config());
+    neighbour.read_up_to(&kafka.topic, 0, 5).await;
+    let old = reader.lane(&kafka.topic, 0);
+    assert_eq!(neighbour.lane(&kafka.topic, 0), old, "all nodes name it the same");
+    let mut replay = reader.source.replay().expect("replay");
+    assert_eq!(again(&mut replay, &[range(&old, 0, 5)]).await.expect("read").0.len(), 5);
+
     kafka.delete().await;
     let gone = |health: &SourceHealth| health.problem.is_some();
     let problem = reader.until(gone).await.problem.expect("told");
     assert!(problem.contains(&kafka.topic), "{problem}");
 
+    assert_eq!(replay.bounds(std::slice::from_ref(&old)).await.expect("known"), [None]);
+
+    // It has more than the old one had: by its offsets alone it could be the same.
     kafka.create(&kafka.topic, 1).await;
-    write(&producer_at(&kafka.brokers), &kafka.topic, 0, "new").await;
-    let health = reader
-        .until(|health| health.problem.as_deref().is_some_and(|p| p.contains("was read up to 5")))
-        .await;
-    assert!(health.connected);
-    assert!(reader.source.status().health().caught_up);
+    let producer = producer_at(&kafka.brokers);
+    for _ in 0..9 {
+        write(&producer, &kafka.topic, 0, "new").await;
+    }
+    let made_anew =
+        |health: &SourceHealth| health.problem.as_deref().is_some_and(|p| p.contains("made anew"));
+    let health = reader.until(made_anew).await;
+    assert!(health.connected && health.caught_up, "{health:?}");
+    assert_eq!(replay.bounds(std::slice::from_ref(&old)).await.expect("known"), [None]);
+
+    // Whoever starts now reads another lane, which the replay knows.
+    let mut restarted = Reader::ready(kafka.config().start(Start::Earliest)).await;
+    restarted.read_events(9).await;
+    let new = restarted.lane(&kafka.topic, 0);
+    assert!(new.log != old.log);
+    let (events, _) = again(&mut replay, &[range(&new, 0, 9)]).await.expect("read again");
+    assert_eq!(texts(&events), ["new"; 9]);
 }
 
 /// Writes to each of three partitions, and notes what.
@@ -243,6 +396,8 @@ async fn a_crash_and_a_restart_lose_and_repeat_nothing() {
     let config = kafka.config().request_timeout(Duration::from_secs(1));
     // Every denial of a topic is believed at once: those that are known stay known.
     let mut reader = Reader::ready(config.missing_grace(Duration::ZERO)).await;
+    let mut replay = reader.source.replay().expect("replay");
+    let lane = reader.lane(&kafka.topic, 0);
     let mut expected = Vec::new();
     for (away, back) in [("kill", "start"), ("stop", "start")] {
         write_to_each(&kafka, &producer, &format!("before {away}"), &mut expected).await;
@@ -253,6 +408,15 @@ async fn a_crash_and_a_restart_lose_and_repeat_nothing() {
         reader.until(|health| health.ready() && health.problem.is_none()).await;
         write_to_each(&kafka, &producer, &format!("after {away}"), &mut expected).await;
         reader.read_events(expected.len()).await;
+        // The one who reads again finds the broker too, though it asked nobody meanwhile.
+        let end = reader.passed(&kafka.topic, 0).expect("a place");
+        let (events, _) = loop {
+            match again(&mut replay, &[range(&lane, 0, end)]).await {
+                Ok(read) => break read,
+                Err(error) => assert!(matches!(error, ReplayError::Unavailable(_)), "{error}"),
+            }
+        };
+        assert_eq!(events.len() as u64, end);
     }
     let mut read = reader.payloads();
     read.sort_unstable();

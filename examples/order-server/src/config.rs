@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
 use ws_sink::handshake::{Origin, OriginError, Origins};
 
+use crate::cursor_keys::{CursorKeys, KeysError};
 use crate::input;
 use crate::money::Rate;
 
@@ -32,6 +34,7 @@ pub struct Config {
 
     /// Kafka brokers as host:port, with commas between. Without it a broker is embedded,
     /// which forgets its events when the server stops; orders are kept all the same.
+    /// With it several servers on one machine may share a data folder.
     #[arg(long, env = "KAFKA_BROKER", value_name = "HOST:PORT")]
     pub kafka: Option<String>,
 
@@ -45,8 +48,9 @@ pub struct Config {
         allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-1..=32))]
     pub replication: i16,
 
-    /// Folder of the database and, in development, of the signing secret. `:memory:`
-    /// keeps nothing. Without it: a folder of the user's for application data.
+    /// Folder of the database, of the cursor keys where none are given and, in
+    /// development, of the signing secret. `:memory:` keeps nothing. Without it: a folder
+    /// of the user's for application data.
     #[arg(long, env = "ORDER_SERVER_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
 
@@ -67,6 +71,44 @@ pub struct Config {
     /// File that holds the secret; white space around it is not part of it.
     #[arg(long, env = "ORDER_SERVER_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
+
+    /// Keys that cursors are sealed with, one `id:secret` a line: a character, and at least
+    /// 32 bytes. The first seals, the others are accepted. Others can read them in the
+    /// list of processes: prefer the variable, or a file.
+    #[arg(
+        long,
+        env = "ORDER_SERVER_CURSOR_KEYS",
+        value_name = "KEYS",
+        hide_env_values = true,
+        conflicts_with = "cursor_keys_file"
+    )]
+    pub cursor_keys: Option<String>,
+
+    /// File of such keys: the same for all servers that a client may come back to. Without
+    /// any: one that is made and kept in the data folder.
+    #[arg(long, env = "ORDER_SERVER_CURSOR_KEYS_FILE", value_name = "FILE")]
+    pub cursor_keys_file: Option<PathBuf>,
+
+    /// After a start, events of the last so many seconds are read again, so that those
+    /// who come back find them in memory; 0 for only what is new.
+    #[arg(long, env = "ORDER_SERVER_WARM_START", value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub warm_start: u32,
+
+    /// Recent events that are kept in memory for those who come back, in MiB.
+    #[arg(long, env = "ORDER_SERVER_LOG_MIB", value_name = "MIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub log_mib: u32,
+
+    /// How long they are kept at most, in seconds.
+    #[arg(long, env = "ORDER_SERVER_LOG_SECS", value_name = "SECONDS", default_value_t = 300,
+        value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub log_secs: u32,
+
+    /// Most records of Kafka that are read again for those whose events are no longer in
+    /// memory; beyond, they are told of a gap. 0 reads none again.
+    #[arg(long, env = "ORDER_SERVER_REPLAY_RECORDS", value_name = "N", default_value_t = 100_000)]
+    pub replay_records: u32,
 
     /// How long a token lives that this server signs, in minutes.
     #[arg(long, env = "ORDER_SERVER_TOKEN_MINUTES", value_name = "MINUTES", default_value_t = 720,
@@ -155,6 +197,22 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file of the cursor keys cannot be read.
+    #[error("--cursor-keys-file {path}")]
+    CursorKeysFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What was given as cursor keys is none.
+    #[error("cursor keys of {given}")]
+    CursorKeys {
+        /// The flag, or its file.
+        given: String,
+        /// What is wrong.
+        source: KeysError,
+    },
     /// The system says nowhere where a user's data goes.
     #[error("the user has no folder for data; give one with --data")]
     NoDataFolder,
@@ -177,6 +235,38 @@ impl Config {
                 .map(|folders| folders.data_dir().to_path_buf())
                 .ok_or(ConfigError::NoDataFolder),
         }
+    }
+
+    /// The cursor keys that were given, `None` where none were.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where they cannot be read, or are none.
+    pub fn cursor_keys(&self) -> Result<Option<CursorKeys>, ConfigError> {
+        let (text, given) = match (&self.cursor_keys, &self.cursor_keys_file) {
+            (Some(text), _) => (text.clone().into_bytes(), "--cursor-keys".to_owned()),
+            (None, Some(path)) => {
+                let failed = |source| ConfigError::CursorKeysFile { path: path.clone(), source };
+                (std::fs::read(path).map_err(failed)?, path.display().to_string())
+            }
+            (None, None) => return Ok(None),
+        };
+        let keys = CursorKeys::parse(&text);
+        keys.map(Some).map_err(|source| ConfigError::CursorKeys { given, source })
+    }
+
+    /// How far before its start events are read again; zero for only what is new.
+    pub fn warm_start(&self) -> Duration {
+        Duration::from_secs(self.warm_start.into())
+    }
+
+    /// Bytes of recent events in memory.
+    pub fn log_bytes(&self) -> u64 {
+        u64::from(self.log_mib) << 20
+    }
+
+    /// How long recent events are in memory.
+    pub fn log_age(&self) -> Duration {
+        Duration::from_secs(self.log_secs.into())
     }
 
     /// Whose pages may call the server: its own, and those that were given.
@@ -280,6 +370,32 @@ mod tests {
     }
 
     #[test]
+    fn cursor_keys_are_given_or_none_and_never_shown() {
+        assert_eq!(config(&[]).cursor_keys().unwrap(), None);
+        let two = format!("b:{SECRET}\na:{SECRET}");
+        let keys = config(&["--cursor-keys", &two]).cursor_keys().unwrap().unwrap();
+        let ids: Vec<_> = keys.keys().iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, ['b', 'a']);
+        let missing = config(&["--cursor-keys-file", "/nowhere/at/all"]).cursor_keys();
+        assert!(matches!(missing, Err(ConfigError::CursorKeysFile { .. })));
+        let bad = config(&["--cursor-keys", "hunter2"]).cursor_keys().unwrap_err();
+        assert!(!format!("{bad} {bad:?}").contains("hunter2"), "{bad:?}");
+        let both = ["x", "--cursor-keys", &two, "--cursor-keys-file", "f"];
+        assert!(Config::try_parse_from(both).is_err());
+    }
+
+    #[test]
+    fn limits_have_units() {
+        let given = config(&["--warm-start", "0", "--log-mib", "2", "--log-secs", "3"]);
+        assert_eq!((given.warm_start(), given.log_bytes()), (Duration::ZERO, 2 << 20));
+        assert_eq!(given.log_age(), Duration::from_secs(3));
+        // What is not said is the hub's own.
+        let (none, limits) = (config(&[]), fanout::Limits::default());
+        assert_eq!((none.log_bytes(), none.log_age()), (limits.log_bytes, limits.log_age));
+        assert_eq!(none.warm_start(), Duration::from_secs(60));
+    }
+
+    #[test]
     fn what_no_flag_can_mean_is_refused() {
         for flags in [
             ["--cors-origin", "*"],
@@ -289,6 +405,9 @@ mod tests {
             ["--tax-percent", "1.234"],
             ["--currency", "euro"],
             ["--partitions", "0"],
+            ["--warm-start", "-1"],
+            ["--log-mib", "0"],
+            ["--log-secs", "0"],
             ["--listen", "localhost:3009"],
         ] {
             assert!(Config::try_parse_from(["x"].iter().chain(&flags)).is_err(), "{flags:?}");

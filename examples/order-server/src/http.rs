@@ -27,6 +27,7 @@ use crate::auth::ShopAuth;
 use crate::config::AuthMode;
 use crate::money::Rate;
 use crate::rate::RateLimit;
+use crate::relay::RelayStatus;
 use crate::store::Store;
 
 /// Most bytes of a request's body.
@@ -56,6 +57,8 @@ pub struct Shop {
     pub limit: RateLimit,
     /// How the source of events is doing.
     pub source: SourceStatus,
+    /// Whether orders are published from here.
+    pub relay: RelayStatus,
     /// Taken before a snapshot is read.
     pub cursor: Box<CursorNow>,
     /// When the server was started.

@@ -16,6 +16,9 @@ use crate::record::topics;
 /// How long a record or a question may wait for an answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Most records of a partition that are read again at a start.
+const WARM_RECORDS: u64 = 10_000;
+
 /// Between two tries to create the topics.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -77,12 +80,17 @@ impl Broker {
         }
     }
 
-    /// What the source reads.
-    pub fn source(&self) -> KafkaConfig {
+    /// What the source reads: from so long before now on, where events are older than this
+    /// process.
+    pub fn source(&self, warm_start: Duration) -> KafkaConfig {
         let config = match self {
             // It is as new as this process: from its start on there is nothing old.
             Self::Embedded(broker) => broker.config().start(Start::Earliest),
-            Self::Remote(brokers) => KafkaConfig::new(brokers.as_str()),
+            Self::Remote(brokers) => {
+                let warm = Start::Recent { age: warm_start, records: WARM_RECORDS };
+                let start = if warm_start.is_zero() { Start::Latest } else { warm };
+                KafkaConfig::new(brokers.as_str()).start(start)
+            }
         };
         config.topics(topics::ALL).json(true)
     }

@@ -10,11 +10,12 @@
 //! | [`config`] | flags and variables |
 //! | [`server`] | the wiring, from start to drain |
 //! | [`http`] | the API, health, metrics, pages |
-//! | [`auth`], [`tickets`], [`secret`], [`rate`] | who is there, and how often |
+//! | [`folder`], [`cursor_keys`] | the data folder, and what is kept secret in it |
+//! | [`auth`], [`tickets`], [`rate`] | who is there, and how often |
 //! | [`order`], [`status`], [`money`], [`time`], [`input`] | what an order is |
 //! | [`store`] | orders in SQLite, with the outbox in the same transaction |
 //! | [`record`] | what is written to Kafka |
-//! | [`kafka`], [`relay`] | the broker, and from the outbox to it |
+//! | [`kafka`], [`relay`] | the broker, and from the outbox to it, by one server at a time |
 //! | [`routing`], [`access`] | who gets what |
 //!
 //! The binary is thin; tests start the same [`server::Server`] on a free port.
@@ -22,6 +23,8 @@
 pub mod access;
 pub mod auth;
 pub mod config;
+pub mod cursor_keys;
+pub mod folder;
 pub mod http;
 pub mod input;
 pub mod kafka;
@@ -31,7 +34,6 @@ pub mod rate;
 pub mod record;
 pub mod relay;
 pub mod routing;
-pub mod secret;
 pub mod server;
 pub mod status;
 pub mod store;

@@ -3,17 +3,20 @@
 //! ```text
 //! REST -> store -> outbox -> relay -> Kafka -> source -> router -> hub -> sockets
 //! ```
+//!
+//! Several of them may share a data folder, where they share a Kafka: then each does
+//! everything but to relay, which one does at a time.
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use fanout::{Hub, Pipeline, PipelineStop, SourceStatus};
+use fanout::{Hub, KeyError, Limits, Pipeline, PipelineStop, SourceStatus};
 use kafka_source::rdkafka::error::KafkaError;
 use kafka_source::{EmbeddedError, KafkaSource};
 use tokio::net::TcpListener;
@@ -24,12 +27,13 @@ use ws_sink::{Ws, WsConfig};
 use crate::access;
 use crate::auth::ShopAuth;
 use crate::config::{AuthMode, Config, ConfigError};
+use crate::cursor_keys::CursorKeys;
+use crate::folder::{DataFolder, FolderError, Use, random_secret};
 use crate::http::{self, Shop, chain};
 use crate::kafka::{Broker, NewTopics};
 use crate::rate::RateLimit;
 use crate::relay::Relay;
 use crate::routing::ShopRouter;
-use crate::secret::{DataFolder, FolderError, random_secret};
 use crate::store::{Place, Store, StoreError, StoreThread};
 
 /// Within which clients of a stopped server come back: long enough not to come all at
@@ -100,6 +104,9 @@ pub enum StartError {
     /// librdkafka refused the relay's configuration.
     #[error("Kafka cannot be written to")]
     Producer(#[from] KafkaError),
+    /// The keys of cursors are too many.
+    #[error("cursor keys")]
+    Keys(#[from] KeyError),
     /// The hub has nothing to wait on.
     #[error("the hub did not start")]
     Hub(#[source] io::Error),
@@ -124,17 +131,22 @@ impl Server {
         let place = Place::in_folder(&data);
         let folder = match &place {
             Place::Memory => None,
-            Place::File(_) => Some(DataFolder::open(&data)?),
+            Place::File(_) => Some(DataFolder::open(&data, folder_use(&config))?),
         };
         let secret = match (auth.secret, &folder) {
             (Some(secret), _) => secret,
             (None, Some(folder)) => folder.secret()?,
             (None, None) => random_secret().map_err(FolderError::from)?,
         };
+        let keys = cursor_keys(&config, folder.as_ref())?;
+        tracing::debug!(?keys, "cursor keys");
         let life = Duration::from_secs(60 * u64::from(config.token_minutes));
         let shop_auth = Arc::new(ShopAuth::new(&secret, life)?);
-        let (store, store_thread) = Store::open(&place)
-            .map_err(|source| StartError::Store { place: data.display().to_string(), source })?;
+        let (store, store_thread) =
+            Store::open(&place).map_err(|source| no_store(&data, source))?;
+        if folder_use(&config) == Use::Alone {
+            store.free_lease().await.map_err(|source| no_store(&data, source))?;
+        }
         // Before anything runs: an address in use is the commonest mistake.
         let listener = listen(config.address()).await?;
         let addr = listener
@@ -145,15 +157,18 @@ impl Server {
         let new = NewTopics { partitions: config.partitions, replication: config.replication };
         let broker = Arc::new(broker(&config, new)?);
         let producer = broker.producer()?;
-        let source = KafkaSource::start(broker.source())?;
-        let hub = hub()?;
+        let source = KafkaSource::start(broker.source(config.warm_start()))?;
+        let hub = hub(&config, &keys)?;
         let pipeline = Pipeline::new(source, ShopRouter, hub.clone());
         let (status, stop_pipeline) = (pipeline.status(), pipeline.stopper());
 
+        let reached = status.clone();
+        let relay = Relay::new(store.clone(), producer, move || reached.health().connected)
+            .map_err(FolderError::from)?;
         let ws = socket(&config, &hub, shop_auth.clone(), status.clone());
         let cursor = hub.clone();
         let shop = Arc::new(Shop {
-            store: store.clone(),
+            store,
             auth: shop_auth,
             access: access::policy(),
             mode: auth.mode,
@@ -162,6 +177,7 @@ impl Server {
             currency: config.currency.clone(),
             limit: RateLimit::per_second(config.write_rate),
             source: status,
+            relay: relay.status(),
             cursor: Box::new(move || cursor.cursor().to_string()),
             started: Instant::now(),
         });
@@ -183,7 +199,7 @@ impl Server {
             hub,
             drain: Duration::from_secs(config.drain_secs.into()),
             http: tokio::spawn(serve.into_future()),
-            relay: tokio::spawn(Relay::new(store, producer).run(stop_relay.clone())),
+            relay: tokio::spawn(relay.run(stop_relay.clone())),
             pipeline: tokio::spawn(run_pipeline(pipeline, cut_off.clone())),
             store: store_thread,
             stop_http,
@@ -207,7 +223,7 @@ impl Running {
     }
 
     /// Where orders are kept; `None` for nowhere.
-    pub fn data(&self) -> Option<&std::path::Path> {
+    pub fn data(&self) -> Option<&Path> {
         self.data.as_deref()
     }
 
@@ -262,6 +278,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     listener.map_err(|source| StartError::Listen { address, source })
 }
 
+fn no_store(data: &Path, source: StoreError) -> StartError {
+    StartError::Store { place: data.display().to_string(), source }
+}
+
 fn nodelay(stream: &mut tokio::net::TcpStream) {
     // A connection that is gone already is noticed when it is read.
     let _ = stream.set_nodelay(true);
@@ -274,8 +294,26 @@ fn broker(config: &Config, new: NewTopics) -> Result<Broker, EmbeddedError> {
     }
 }
 
-fn hub() -> Result<Hub, StartError> {
-    let builder = Hub::builder(access::policy());
+/// An embedded broker is seen by its own process only.
+fn folder_use(config: &Config) -> Use {
+    if config.kafka.is_some() { Use::Shared } else { Use::Alone }
+}
+
+/// The given keys, or those of the folder, or such as end with the process.
+fn cursor_keys(config: &Config, folder: Option<&DataFolder>) -> Result<CursorKeys, StartError> {
+    match (config.cursor_keys()?, folder) {
+        (Some(keys), _) => Ok(keys),
+        (None, Some(folder)) => Ok(folder.cursor_keys()?),
+        (None, None) => Ok(CursorKeys::random().map_err(FolderError::from)?),
+    }
+}
+
+fn hub(config: &Config, keys: &CursorKeys) -> Result<Hub, StartError> {
+    let mut limits = Limits::default();
+    limits.log_bytes = config.log_bytes();
+    limits.log_age = config.log_age();
+    limits.replay_records = config.replay_records.into();
+    let builder = Hub::builder(access::policy()).limits(limits).keys(keys.ring()?);
     #[cfg(unix)]
     let builder = builder.readiness(ws_sink::Sockets::new);
     builder.build().map_err(StartError::Hub)

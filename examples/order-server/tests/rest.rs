@@ -296,7 +296,16 @@ async fn health_metrics_and_pages_are_there() {
         })
         .await;
     }
-    assert!(nobody.get("/metrics").await.text().contains("order_server_requests_total"));
+    until("it relays", async || {
+        let ready = nobody.get("/readyz").await.json();
+        assert!(["relays", "stands by"].contains(&ready["relay"].as_str().unwrap()), "{ready}");
+        (ready["relay"] == "relays").then_some(())
+    })
+    .await;
+    let metrics = nobody.get("/metrics").await;
+    for name in ["requests_total", "relay_leader", "relay_takeovers_total"] {
+        assert!(metrics.text().contains(&format!("order_server_{name}")), "{name}");
+    }
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/orders", "text/html; charset=utf-8"),

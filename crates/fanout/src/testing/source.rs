@@ -18,6 +18,12 @@ use crate::event::Event;
 use crate::position::Lane;
 use crate::source::{EventBatch, Source, SourceHealth};
 
+#[cfg(test)]
+mod fake;
+mod replay;
+
+pub use replay::*;
+
 /// Longest that any step of the suite waits.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -44,6 +50,16 @@ pub trait SourceHarness {
     /// The source need not be ready.
     fn open(&mut self) -> impl Future<Output = (Self::Source, Self::Writer)> + Send;
 
+    /// A source that reads a log of its own from its beginning, in which these records
+    /// stand already, and what writes to it. `None`, the default, where there is no such
+    /// source: then what is promised of it is not checked.
+    fn open_holding(
+        &mut self,
+        _records: Vec<Record>,
+    ) -> impl Future<Output = Option<(Self::Source, Self::Writer)>> + Send {
+        std::future::ready(None)
+    }
+
     /// The most events that one batch may hold.
     fn max_batch(&self) -> usize;
 }
@@ -55,26 +71,70 @@ pub trait SourceWriter: Send + 'static {
     fn write(&mut self, records: Vec<Record>) -> impl Future<Output = ()> + Send;
 }
 
-/// Checks everything.
+/// Checks everything; what is promised of a [`Replay`](crate::Replay) where the source has
+/// one.
 ///
 /// # Panics
 /// Where the source breaks a promise, saying which.
 pub async fn source_contract(harness: &mut impl SourceHarness) {
     becomes_ready(harness).await;
+    tells_where_a_lane_begins(harness).await;
+    is_caught_up_when_more_is_asked_for(harness).await;
     hands_on_everything_in_order(harness).await;
     loses_nothing_when_cancelled(harness).await;
     waits_for_its_reader(harness).await;
     status_outlives_it(harness).await;
+    replay_contract(harness).await;
 }
 
-/// A source of a log that can be reached tells that it is ready.
+/// A source of a log that can be reached tells that it is ready, once it is read.
 ///
 /// # Panics
 /// Where it does not, or tells of a problem.
 pub async fn becomes_ready(harness: &mut impl SourceHarness) {
-    let (source, _writer) = harness.open().await;
-    let health = ready(&source).await;
+    let (mut source, _writer) = harness.open().await;
+    let health = ready(&mut source, &mut Reading::new(&[], harness.max_batch())).await;
     assert_eq!(health.problem, None, "a ready source has no problem");
+}
+
+/// A lane's place is told before anything of it comes: it holds nothing yet.
+///
+/// # Panics
+/// Where an event comes of a lane whose place was not told.
+pub async fn tells_where_a_lane_begins(harness: &mut impl SourceHarness) {
+    let (mut source, mut writer) = harness.open().await;
+    let written = records(KEYS);
+    let mut reading = Reading::new(&written, harness.max_batch());
+    ready(&mut source, &mut reading).await;
+    writer.write(written).await;
+    while !reading.complete() {
+        let begun: Vec<Arc<Lane>> = reading.next.keys().cloned().collect();
+        let batch = next(&mut source).await;
+        for event in batch.iter().flat_map(|batch| &batch.events) {
+            assert!(begun.contains(&event.lane), "{}: its place was never told", event.lane);
+        }
+        reading.take(batch);
+    }
+}
+
+/// A source has caught up once all that stood in its log at start was handed on and the
+/// next batch is asked for, not before: what handles a batch has handled it by then.
+///
+/// # Panics
+/// Where it tells so too early, or never.
+pub async fn is_caught_up_when_more_is_asked_for(harness: &mut impl SourceHarness) {
+    let held = records(1000);
+    let Some((mut source, _writer)) = harness.open_holding(held.clone()).await else { return };
+    let mut reading = Reading::new(&held, harness.max_batch());
+    while !reading.complete() {
+        reading.take(next(&mut source).await);
+        // What tells it by itself has some time for it.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!source.status().health().caught_up, "nobody has asked for more");
+    }
+    ready(&mut source, &mut reading).await;
 }
 
 /// Every record once, in the order of its lane; a frontier that fits.
@@ -84,9 +144,9 @@ pub async fn becomes_ready(harness: &mut impl SourceHarness) {
 /// or ahead of the events.
 pub async fn hands_on_everything_in_order(harness: &mut impl SourceHarness) {
     let (mut source, mut writer) = harness.open().await;
-    ready(&source).await;
     let written = records(1000);
     let mut reading = Reading::new(&written, harness.max_batch());
+    ready(&mut source, &mut reading).await;
     let writing = tokio::spawn(async move {
         // In pieces, so that batches of many sizes come about.
         for piece in written.chunks(37) {
@@ -114,9 +174,9 @@ pub async fn hands_on_everything_in_order(harness: &mut impl SourceHarness) {
 /// Where a record is lost, doubled or out of order by that.
 pub async fn loses_nothing_when_cancelled(harness: &mut impl SourceHarness) {
     let (mut source, mut writer) = harness.open().await;
-    ready(&source).await;
     let written = records(1000);
     let mut reading = Reading::new(&written, harness.max_batch());
+    ready(&mut source, &mut reading).await;
     let writing = tokio::spawn(async move {
         for piece in written.chunks(7) {
             writer.write(piece.to_vec()).await;
@@ -151,9 +211,9 @@ pub async fn loses_nothing_when_cancelled(harness: &mut impl SourceHarness) {
 /// Where a record is lost, doubled or out of order, or a batch is too large.
 pub async fn waits_for_its_reader(harness: &mut impl SourceHarness) {
     let (mut source, mut writer) = harness.open().await;
-    ready(&source).await;
     let written = records(5000);
     let mut reading = Reading::new(&written, harness.max_batch());
+    ready(&mut source, &mut reading).await;
     // Either the log takes all of it while nobody reads, or its writer has to wait:
     // which one is the source's choice, so the reader begins once either is certain.
     let writing = tokio::spawn(async move {
@@ -178,8 +238,8 @@ pub async fn waits_for_its_reader(harness: &mut impl SourceHarness) {
 /// # Panics
 /// Where it does not.
 pub async fn status_outlives_it(harness: &mut impl SourceHarness) {
-    let (source, _writer) = harness.open().await;
-    ready(&source).await;
+    let (mut source, _writer) = harness.open().await;
+    ready(&mut source, &mut Reading::new(&[], harness.max_batch())).await;
     let mut status = source.status();
     drop(source);
     let gone = timeout(DEADLINE, status.wait_for(|_| false)).await;
@@ -188,11 +248,22 @@ pub async fn status_outlives_it(harness: &mut impl SourceHarness) {
     assert!(status.health().ready());
 }
 
-async fn ready(source: &impl Source) -> SourceHealth {
+/// Reads until the source is ready.
+async fn ready(source: &mut impl Source, reading: &mut Reading) -> SourceHealth {
     let mut status = source.status();
-    let told = timeout(DEADLINE, status.wait_for(SourceHealth::ready)).await;
-    assert_eq!(told, Ok(true), "not ready: {:?}", status.health());
-    status.health()
+    let waiting = async {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                told = status.wait_for(SourceHealth::ready) => break told,
+                read = source.next() => read.expect("the source failed"),
+            };
+            reading.take(batch);
+        }
+    };
+    let told = timeout(DEADLINE, waiting).await;
+    assert_eq!(told, Ok(true), "not ready: {:?}", source.status().health());
+    source.status().health()
 }
 
 async fn next(source: &mut impl Source) -> Option<EventBatch> {
@@ -257,8 +328,9 @@ impl Reading {
     }
 
     fn take(&mut self, batch: Option<EventBatch>) {
-        let EventBatch { events, frontier, .. } =
+        let EventBatch { events, frontier, lost } =
             batch.expect("the source ended while it was written");
+        assert!(lost.is_empty(), "nothing was deleted, but lost is {lost:?}");
         assert!(!events.is_empty() || !frontier.is_empty(), "an empty batch");
         assert!(events.len() <= self.max_batch, "a batch of {} events", events.len());
         for event in &events {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanout::testing::{Record, SourceWriter};
-use fanout::{Event, EventBatch, Lane, Source as _, SourceHealth};
+use fanout::{
+    Event, EventBatch, Lane, Replay, ReplayError, ReplayRange, Source as _, SourceHealth,
+};
 use kafka_source::rdkafka::ClientConfig;
 use kafka_source::rdkafka::producer::{FutureProducer, FutureRecord};
 use kafka_source::{EmbeddedBroker, KafkaConfig, KafkaSource};
@@ -77,32 +79,53 @@ pub(crate) struct Reader {
     pub(crate) source: KafkaSource,
     pub(crate) events: Vec<Event>,
     pub(crate) frontier: HashMap<Arc<Lane>, u64>,
+    /// After how many events something was lost.
+    pub(crate) lost: Vec<usize>,
 }
 
 impl Reader {
     pub(crate) fn start(config: KafkaConfig) -> Self {
         let source = KafkaSource::start(config).expect("source");
-        Self { source, events: Vec::new(), frontier: HashMap::new() }
+        Self { source, events: Vec::new(), frontier: HashMap::new(), lost: Vec::new() }
     }
 
     pub(crate) async fn ready(config: KafkaConfig) -> Self {
-        let reader = Self::start(config);
+        let mut reader = Self::start(config);
         reader.until(SourceHealth::ready).await;
         reader
     }
 
-    /// Waits until `enough` holds of the source's health.
-    pub(crate) async fn until(&self, enough: impl FnMut(&SourceHealth) -> bool) -> SourceHealth {
+    /// Reads until `enough` holds of the source's health.
+    pub(crate) async fn until(
+        &mut self,
+        mut enough: impl FnMut(&SourceHealth) -> bool,
+    ) -> SourceHealth {
         let mut status = self.source.status();
-        let told = timeout(DEADLINE, status.wait_for(enough)).await;
-        assert_eq!(told, Ok(true), "{:?}", status.health());
-        status.health()
+        let waiting = async {
+            loop {
+                let read = tokio::select! {
+                    biased;
+                    told = status.wait_for(&mut enough) => break told,
+                    read = self.source.next() => read,
+                };
+                self.take(read.expect("works").expect("goes on"));
+            }
+        };
+        let told = timeout(DEADLINE, waiting).await;
+        assert_eq!(told, Ok(true), "{:?}", self.source.status().health());
+        self.source.status().health()
     }
 
     /// Reads one batch.
     pub(crate) async fn read(&mut self) {
         let read = timeout(DEADLINE, self.source.next()).await.expect("nothing more came");
-        let EventBatch { events, frontier, .. } = read.expect("works").expect("goes on");
+        self.take(read.expect("works").expect("goes on"));
+    }
+
+    fn take(&mut self, EventBatch { events, frontier, lost }: EventBatch) {
+        if !lost.is_empty() {
+            self.lost.push(self.events.len());
+        }
         for (lane, next) in frontier {
             let before = self.frontier.insert(lane, next);
             assert!(before.is_none_or(|before| before <= next), "a frontier fell");
@@ -131,8 +154,22 @@ impl Reader {
         lanes.find(|(lane, _)| is(lane)).map(|(_, next)| *next)
     }
 
+    /// The lane of a partition.
+    pub(crate) fn lane(&self, topic: &str, partition: u32) -> Arc<Lane> {
+        let mut lanes = self.frontier.keys();
+        let is = |lane: &&Arc<Lane>| &*lane.topic == topic && lane.partition == partition;
+        lanes.find(is).expect("a lane whose place was told").clone()
+    }
+
+    /// Checks that each hole in the offsets of the only lane was told of where it is.
+    pub(crate) fn assert_lost_where_missing(&self) {
+        let offsets: Vec<u64> = self.events.iter().map(|event| event.offset).collect();
+        let holes = (1..offsets.len()).filter(|i| offsets[*i] != offsets[i - 1] + 1);
+        assert_eq!(self.lost, holes.collect::<Vec<_>>(), "{offsets:?}");
+    }
+
     pub(crate) fn payloads(&self) -> Vec<&str> {
-        self.events.iter().map(|e| std::str::from_utf8(&e.payload).expect("text")).collect()
+        texts(&self.events)
     }
 
     /// Checks that exactly the numbers came, in their order.
@@ -140,6 +177,30 @@ impl Reader {
         let read: Vec<u64> = self.payloads().iter().map(|n| n.parse().expect("number")).collect();
         assert!(read.iter().copied().eq(numbers.clone()), "not {numbers:?}: {read:?}");
     }
+}
+
+/// A range of a lane.
+pub(crate) fn range(lane: &Arc<Lane>, from: u64, to: u64) -> ReplayRange {
+    ReplayRange { lane: lane.clone(), from, to }
+}
+
+/// Reads ranges again: the events, and how far each lane was read.
+pub(crate) async fn again(
+    replay: &mut Box<dyn Replay>,
+    ranges: &[ReplayRange],
+) -> Result<(Vec<Event>, HashMap<Arc<Lane>, u64>), ReplayError> {
+    timeout(DEADLINE, replay.begin(ranges.to_vec())).await.expect("begins in time")?;
+    let (mut events, mut reached) = (Vec::new(), HashMap::new());
+    while let Some(batch) = timeout(DEADLINE, replay.next()).await.expect("goes on")? {
+        events.extend(batch.events);
+        reached.extend(batch.frontier);
+    }
+    Ok((events, reached))
+}
+
+/// The payloads as text.
+pub(crate) fn texts(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|e| std::str::from_utf8(&e.payload).expect("text")).collect()
 }
 
 /// What the contract suite writes with.

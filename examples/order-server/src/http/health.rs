@@ -29,7 +29,8 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// Ready once events are read and orders can be kept; names what is not.
+/// Ready once events are read and orders can be kept; names what is not. Whether this
+/// server relays is told and decides nothing: those that stand by serve all the same.
 pub(super) async fn ready(State(shop): State<Arc<Shop>>) -> Response {
     let source = shop.source.health();
     let source = match (source.ready(), source.problem) {
@@ -49,5 +50,7 @@ pub(super) async fn ready(State(shop): State<Arc<Shop>>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
-    (status, Json(json!({"status": word, "source": source, "store": store}))).into_response()
+    let relay = if shop.relay.relays() { "relays" } else { "stands by" };
+    let body = json!({"status": word, "source": source, "store": store, "relay": relay});
+    (status, Json(body)).into_response()
 }

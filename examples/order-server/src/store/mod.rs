@@ -4,7 +4,15 @@
 //! writes one at a time in any case, and the runtime never waits for a disk. An
 //! order, its status and its record are written in one transaction, so that an order
 //! that was taken is told of, whatever happens to Kafka or to this process.
+//!
+//! Several processes may have the same file open. What reads and then writes begins as a
+//! writer (`BEGIN IMMEDIATE`), so that no other comes in between: versions, transitions
+//! and idempotency keys hold across processes, and records are numbered in the order of
+//! their commits. What reads twice does so in one transaction. A process that is paused
+//! in the midst of a write holds SQLite's lock: nobody else writes before it goes on or
+//! is killed, and requests that write are answered 503 meanwhile.
 
+mod lease;
 mod orders;
 mod outbox;
 mod schema;
@@ -13,11 +21,12 @@ mod stats;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use lease::{Before, Kept, Lease, Look};
 pub use orders::{Found, Listed, Page, Placed};
 pub use outbox::Waiting;
 pub use stats::Stats;
@@ -27,8 +36,13 @@ use crate::status::TransitionError;
 /// Jobs that may wait for the store before it refuses more.
 const QUEUE: usize = 256;
 
-/// How long SQLite waits for a lock that another program holds.
+/// How long a lock is waited for that another program holds.
 const BUSY: Duration = Duration::from_secs(2);
+
+/// Between two looks at such a lock. SQLite's own `busy_timeout` looks less and less
+/// often, up to ten times a second, and so hardly ever finds it free beside a process
+/// that writes all the time.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -98,8 +112,8 @@ impl Store {
             Place::Memory => Connection::open_in_memory()?,
             Place::File(path) => Connection::open(path)?,
         };
-        connection.busy_timeout(BUSY)?;
-        schema::prepare(&mut connection)?;
+        connection.busy_handler(Some(wait_for_lock))?;
+        prepare(&mut connection)?;
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
             while let Some(job) = queue.blocking_recv() {
@@ -133,6 +147,20 @@ impl Store {
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// As [`run`](Self::run), but waits for its turn where many wait: for the relay,
+    /// which is one and must not lose its lease to requests.
+    async fn run_in_turn<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let _ = answer.send(job(connection));
+        });
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
     /// Whether the database can be written to now.
     ///
     /// # Errors
@@ -155,6 +183,29 @@ impl StoreThread {
     /// The thread goes on and ends by itself.
     pub async fn join(self) {
         let _ = tokio::task::spawn_blocking(move || self.0.join()).await;
+    }
+}
+
+/// Called by SQLite each time it finds the file locked, with how often before.
+fn wait_for_lock(before: i32) -> bool {
+    std::thread::park_timeout(LOOK_AGAIN);
+    LOOK_AGAIN * before.unsigned_abs() < BUSY
+}
+
+/// Sets the file up. Where several processes open a new one at once, SQLite refuses some
+/// of them without asking [`wait_for_lock`].
+fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match schema::prepare(connection) {
+            Err(StoreError::Database(error))
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::park_timeout(LOOK_AGAIN);
+            }
+            prepared => return prepared,
+        }
     }
 }
 

@@ -81,8 +81,10 @@ impl Store {
     /// Changes nothing.
     pub async fn find(&self, id: String, buyer: Option<String>) -> Result<Found, StoreError> {
         self.run(move |connection| {
-            let order = select(connection, &id, buyer.as_deref())?;
-            let history = history(connection, &id)?;
+            // An order and its past of one moment.
+            let transaction = connection.transaction()?;
+            let order = select(&transaction, &id, buyer.as_deref())?;
+            let history = history(&transaction, &id)?;
             Ok(Found { order, history })
         })
         .await

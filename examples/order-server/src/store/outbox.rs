@@ -1,6 +1,6 @@
 //! The outbox: records in the order they were written, until Kafka has them.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{Store, StoreError};
 use crate::record::Record;
@@ -22,6 +22,16 @@ pub(super) fn push(transaction: &Transaction<'_>, record: &Record) -> Result<(),
     Ok(())
 }
 
+pub(super) fn waiting(connection: &Connection, max: u32) -> Result<Vec<Waiting>, StoreError> {
+    let mut select = connection
+        .prepare_cached("SELECT id, topic, key, payload FROM outbox ORDER BY id LIMIT ?1")?;
+    let rows = select.query_map([max], |row| {
+        let record = Record { topic: row.get(1)?, key: row.get(2)?, payload: row.get(3)? };
+        Ok(Waiting { id: row.get(0)?, record })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 impl Store {
     /// The oldest records that wait, at most `max`.
     ///
@@ -31,20 +41,11 @@ impl Store {
     /// # Cancel safety
     /// Changes nothing.
     pub async fn waiting(&self, max: u32) -> Result<Vec<Waiting>, StoreError> {
-        self.run(move |connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT id, topic, key, payload FROM outbox ORDER BY id LIMIT ?1",
-            )?;
-            let rows = select.query_map([max], |row| {
-                let record = Record { topic: row.get(1)?, key: row.get(2)?, payload: row.get(3)? };
-                Ok(Waiting { id: row.get(0)?, record })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
+        self.run(move |connection| waiting(connection, max)).await
     }
 
-    /// Removes records that Kafka has.
+    /// Removes records that Kafka has, whoever holds the lease by now: each of them that
+    /// the next one does not find is one less that is published twice.
     ///
     /// # Errors
     /// [`StoreError`]; then none was removed.
@@ -52,8 +53,9 @@ impl Store {
     /// # Cancel safety
     /// They may be removed all the same.
     pub async fn published(&self, ids: Vec<i64>) -> Result<(), StoreError> {
-        self.run(move |connection| {
-            let transaction = connection.transaction()?;
+        self.run_in_turn(move |connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
                 let mut delete = transaction.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
                 for id in ids {
@@ -65,7 +67,7 @@ impl Store {
         .await
     }
 
-    /// Waits until a record may have been written since the last call returned.
+    /// Waits until this process may have written a record since the last call returned.
     ///
     /// # Cancel safety
     /// No wake-up is lost.

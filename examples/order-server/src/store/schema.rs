@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// Each step brings a file from its index to the next version; none is ever changed.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE orders (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         order_id TEXT NOT NULL UNIQUE,
@@ -53,7 +54,18 @@ const STEPS: [&str; 1] = ["
         PRIMARY KEY (subject, key)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX idempotency_by_age ON idempotency (created_at);
-"];
+",
+    "
+    CREATE TABLE lease (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        holder TEXT NOT NULL,
+        term INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        wanted INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO lease VALUES (1, '', 0, 0, 0);
+",
+];
 
 /// Sets the connection up and brings the file to this program's version.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {

@@ -39,6 +39,7 @@ impl Store {
     /// Changes nothing.
     pub async fn stats(&self, currency: String, now: Time) -> Result<Stats, StoreError> {
         self.run(move |connection| {
+            let connection = connection.transaction()?;
             let mut by_status: BTreeMap<_, i64> =
                 Status::ALL.into_iter().map(|status| (status.as_str(), 0)).collect();
             let mut revenue_by_currency = BTreeMap::<String, Cents>::new();

@@ -235,3 +235,80 @@ async fn a_full_queue_refuses_and_recovers() {
     }
     store.check().await.unwrap();
 }
+
+/// As many processes as there are stores.
+fn many_on(place: &Place) -> Vec<Store> {
+    std::thread::scope(|scope| {
+        let open = || Store::open(place).unwrap().0;
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_open_a_new_file_at_once_and_see_what_the_others_write() {
+    let folder = Folder::new();
+    let stores = many_on(&Place::in_folder(&folder.0));
+    for writer in &stores {
+        let order = placed(writer, "ann").await;
+        for reader in &stores {
+            let found = reader.find(order.order_id.clone(), None).await.unwrap();
+            assert_eq!(found.order, order);
+        }
+    }
+    assert_eq!(stores[0].waiting(10).await.unwrap().len(), stores.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_writers_makes_a_change_and_the_others_learn_of_it() {
+    let folder = Folder::new();
+    let stores = many_on(&Place::in_folder(&folder.0));
+    for _ in 0..10 {
+        let order = placed(&stores[0], "ann").await;
+        let changes: Vec<_> = stores
+            .iter()
+            .cloned()
+            .map(|store| {
+                let order = order.clone();
+                tokio::spawn(async move { become_(&store, &order, Cancelled).await })
+            })
+            .collect();
+        let mut made = 0;
+        for change in changes {
+            match change.await.unwrap() {
+                Ok(order) => {
+                    assert_eq!(order.version, 2);
+                    made += 1;
+                }
+                Err(error) => assert!(matches!(error, StoreError::Transition(_)), "{error}"),
+            }
+        }
+        assert_eq!(made, 1);
+        let found = stores[1].find(order.order_id, None).await.unwrap();
+        assert_eq!((found.order.version, found.history.len()), (2, 2));
+    }
+    assert_eq!(stores[2].waiting(100).await.unwrap().len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_makes_one_order_whichever_process_is_asked() {
+    let folder = Folder::new();
+    let stores = many_on(&Place::in_folder(&folder.0));
+    for n in 0..10 {
+        let placing: Vec<_> = stores
+            .iter()
+            .cloned()
+            .map(|store| {
+                let key = Some(format!("key-{n}"));
+                tokio::spawn(async move { store.place(order_of("ann"), key).await.unwrap() })
+            })
+            .collect();
+        let mut placed = Vec::new();
+        for task in placing {
+            placed.push(task.await.unwrap());
+        }
+        assert_eq!(placed.iter().filter(|placed| !placed.repeated).count(), 1);
+        assert!(placed.iter().all(|one| one.order.order_id == placed[0].order.order_id));
+    }
+    assert_eq!(stores[0].waiting(100).await.unwrap().len(), 10);
+}

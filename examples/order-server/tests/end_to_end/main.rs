@@ -5,6 +5,7 @@
 //! catalog.rs  records of the shop's other services
 //! rights.rs   what nobody gets by asking for it
 //! outage.rs   the broker away, and the server too
+//! takeover.rs several servers on one folder, and one of them gone
 //! ```
 //!
 //! The stories are told through the embedded broker, and through a real one where
@@ -26,6 +27,7 @@ mod rights;
 #[allow(dead_code, reason = "each test uses a part of it")]
 #[path = "../support/mod.rs"]
 mod support;
+mod takeover;
 
 /// Tells each story through both brokers.
 macro_rules! stories {
@@ -54,4 +56,6 @@ stories! {
     catalog::records_of_other_services_reach_whom_they_concern,
     outage::while_the_broker_is_away_orders_are_taken_and_arrive_afterwards,
     outage::what_a_server_had_taken_arrives_after_it_was_started_again,
+    takeover::a_server_that_is_killed_or_stopped_is_followed_by_another,
+    takeover::a_server_that_was_paused_leaves_it_to_who_took_over,
 }

@@ -48,19 +48,31 @@ impl Process {
         Self { child, addr }
     }
 
+    /// What a server says that does not start with these flags.
+    pub(crate) async fn refused(flags: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_order-server"));
+        let output = command.args(["--port", "0"]).args(flags).kill_on_drop(true).output();
+        let output = tokio::time::timeout(DEADLINE, output).await.expect("it ends").unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client { addr: self.addr, headers: http::HeaderMap::new() }
+    }
+
+    /// Pauses it, or lets it go on: `STOP` and `CONT`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap();
+        assert!(sent.success());
     }
 
     /// Ends it and waits until it is gone.
     pub(crate) async fn end(mut self, signal: Signal) {
         match signal {
             Signal::Kill => self.child.start_kill().unwrap(),
-            Signal::Terminate => {
-                let id = self.child.id().expect("it runs").to_string();
-                let sent = Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
-                assert!(sent.success());
-            }
+            Signal::Terminate => self.signal("TERM").await,
         }
         let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;
         let ended = ended.expect("it ends in time").unwrap();

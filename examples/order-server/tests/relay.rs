@@ -8,6 +8,7 @@ mod support;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use fanout::{Event, Source};
 use kafka_source::{EmbeddedBroker, KafkaSource};
@@ -103,7 +104,7 @@ fn payload(event: &Event) -> Value {
 #[tokio::test]
 async fn each_change_is_a_record_of_its_topic_keyed_by_its_order() {
     let (broker, store) = (broker(), Store::open(&Place::Memory).unwrap().0);
-    let mut source = KafkaSource::start(broker.source()).unwrap();
+    let mut source = KafkaSource::start(broker.source(Duration::ZERO)).unwrap();
     let relay = Relaying::start(&store, &broker);
     let order = place(&store, "ann").await;
     for status in [Status::Paid, Status::Processing, Status::Shipped, Status::Delivered] {
@@ -134,7 +135,7 @@ async fn each_change_is_a_record_of_its_topic_keyed_by_its_order() {
 #[tokio::test]
 async fn what_is_taken_while_kafka_is_away_follows_in_order() {
     let (broker, store) = (broker(), Store::open(&Place::Memory).unwrap().0);
-    let mut source = KafkaSource::start(broker.source()).unwrap();
+    let mut source = KafkaSource::start(broker.source(Duration::ZERO)).unwrap();
     let relay = Relaying::start(&store, &broker);
     place(&store, "first").await;
     all_published(&store).await;
@@ -170,7 +171,7 @@ async fn what_was_not_published_is_published_after_a_restart() {
     std::fs::create_dir(&folder.0).unwrap();
     let place_ = Place::in_folder(&folder.0);
     let broker = broker();
-    let mut source = KafkaSource::start(broker.source()).unwrap();
+    let mut source = KafkaSource::start(broker.source(Duration::ZERO)).unwrap();
 
     embedded(&broker).go_down().unwrap();
     let (store, thread) = Store::open(&place_).unwrap();
@@ -229,7 +230,7 @@ fn assert_versions(events: &[Event], orders: &[Order], versions: u64) {
 #[tokio::test]
 async fn two_servers_of_a_folder_publish_each_order_once() {
     let (broker, shared) = (broker(), Shared::new());
-    let mut source = KafkaSource::start(broker.source()).unwrap();
+    let mut source = KafkaSource::start(broker.source(Duration::ZERO)).unwrap();
     let relays = shared.stores.each_ref().map(|store| Relaying::start(store, &broker));
     until("one relays", async || relays.iter().any(|relay| relay.status.relays()).then_some(()))
         .await;
@@ -253,7 +254,7 @@ async fn two_servers_of_a_folder_publish_each_order_once() {
 #[tokio::test]
 async fn another_takes_over_from_one_that_is_killed_or_stopped() {
     let (broker, shared) = (broker(), Shared::new());
-    let mut source = KafkaSource::start(broker.source()).unwrap();
+    let mut source = KafkaSource::start(broker.source(Duration::ZERO)).unwrap();
     let mut leader = Relaying::start(&shared.stores[0], &broker);
     leader.leads().await;
     let mut orders = Vec::new();
@@ -281,7 +282,7 @@ async fn another_takes_over_from_one_that_is_killed_or_stopped() {
 #[tokio::test]
 async fn one_that_lost_the_lease_publishes_no_more() {
     let (broker, shared) = (broker(), Shared::new());
-    let mut source = KafkaSource::start(broker.source()).unwrap();
+    let mut source = KafkaSource::start(broker.source(Duration::ZERO)).unwrap();
     let [here, there] = &shared.stores;
     let relay = Relaying::start(here, &broker);
     relay.leads().await;
@@ -313,7 +314,7 @@ async fn one_that_lost_the_lease_publishes_no_more() {
 async fn one_that_is_cut_off_from_kafka_lets_another_publish() {
     // What the one reaches is a broker of its own, until that is gone.
     let (lost, broker, shared) = (broker(), broker(), Shared::new());
-    let mut source = KafkaSource::start(broker.source()).unwrap();
+    let mut source = KafkaSource::start(broker.source(Duration::ZERO)).unwrap();
     let [here, there] = &shared.stores;
     let cut_off = Relaying::start(here, &lost);
     cut_off.leads().await;
@@ -323,7 +324,7 @@ async fn one_that_is_cut_off_from_kafka_lets_another_publish() {
     all_published(here).await;
     assert!(next.status.relays() && !cut_off.status.relays());
     // What waited in the producer of the one was thrown away.
-    let mut at_lost = KafkaSource::start(lost.source()).unwrap();
+    let mut at_lost = KafkaSource::start(lost.source(Duration::ZERO)).unwrap();
     embedded(&lost).come_up().unwrap();
     let bobs = place(here, "bob").await;
     all_published(here).await;

@@ -164,7 +164,7 @@ impl Shard {
         let replayed = match behind.resume.as_ref().map(|resume| &resume.stage) {
             None | Some(Stage::Reading) => None,
             Some(Stage::Queued | Stage::Waiting(_)) => return Some(Progress::Waits),
-            Some(Stage::Replaying(replayed)) => match replayed.upgrade() {
+            Some(Stage::Replaying(replayed, _)) => match replayed.upgrade() {
                 Some(replayed) => Some(replayed),
                 None => return Some(Progress::Lost),
             },
@@ -361,11 +361,17 @@ fn collect(
 fn skipped(reading: Reading<'_>, pending: &Pending<'_>) -> u64 {
     let Some(keyed) = &pending.entry.keyed else { return 0 };
     let behind = reading.behind;
-    // A replay is older than all memberships that read it.
-    let since = if behind.reads_log() { pending.claim.since } else { 0 };
-    let mut from: Seq = behind.round.seq().max(since);
+    let mut from: Seq = behind.round.seq();
     if let (Some(resume), Some((lane, _))) = (&behind.resume, pending.entry.position()) {
-        from = from.max(resume.seen.since(lane));
+        let mut begin = resume.seen.since(lane);
+        if !behind.reads_log() {
+            let memberships = &reading.connection.memberships;
+            begin = begin.max(resume.begin_for(memberships, pending.entry, lane));
+        }
+        from = from.max(reading.log.first(lane, begin));
+    }
+    if behind.reads_log() {
+        from = from.max(pending.claim.since);
     }
     keyed.older_from(from)
 }

@@ -376,16 +376,15 @@ impl Log {
         let chain = self.chain.lock().expect("no panic under this lock");
         let mut found = Place::in_batch(&chain.newest, chain.newest.end());
         let mut oldest = chain.newest.number + 1;
-        let (mut missing, mut firsts) = (Vec::new(), Vec::new());
+        let (mut missing, mut here) = (Vec::new(), Vec::new());
         for (lane, places) in chain.lanes.iter() {
             match places.find(seen.position(lane)) {
                 Err(Evicted) => missing.push(lane),
-                Ok(None) => firsts.push((lane, None)),
-                Ok(Some(batch)) => {
-                    if batch.number < oldest {
+                Ok(batch) => {
+                    here.push(lane);
+                    if let Some(batch) = batch.filter(|batch| batch.number < oldest) {
                         (oldest, found) = (batch.number, Place::in_batch(&batch, batch.first));
                     }
-                    firsts.push((lane, Some(batch)));
                 }
             }
         }
@@ -394,17 +393,28 @@ impl Log {
             return (found, missing);
         }
         seen.read_all(all);
-        for (lane, batch) in firsts {
-            let first = batch.map_or(found.seq(), |batch| {
-                let new = |entry: &Entry| {
-                    entry.position().is_some_and(|(of, at)| of == lane && !seen.has(lane, at))
-                };
-                let at = batch.entries.iter().position(new).unwrap_or(batch.entries.len());
-                batch.first + at as Seq
-            });
-            seen.read_from(lane, Some(first));
+        for lane in here {
+            seen.read(lane);
         }
         (found, missing)
+    }
+
+    /// The place of a lane's first entry that is not before `position`. Where the log has
+    /// none yet, or no more, that is where it ends or begins.
+    pub(crate) fn first(&self, lane: LaneId, position: Position) -> Seq {
+        let chain = self.chain.lock().expect("no panic under this lock");
+        let found = chain.lanes.get(lane).map(|places| places.find(position));
+        let batch = match found {
+            Some(Ok(Some(batch))) => batch,
+            None | Some(Ok(None)) => return chain.newest.end(),
+            Some(Err(Evicted)) => return chain.oldest.first,
+        };
+        drop(chain);
+        let new = |entry: &Entry| {
+            entry.position().is_some_and(|(of, after)| of == lane && after > position)
+        };
+        let at = batch.entries.iter().position(new).unwrap_or(batch.entries.len());
+        batch.first + at as Seq
     }
 
     /// The oldest offset of a lane that the log has, with all that came after it; `None`

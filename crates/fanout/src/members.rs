@@ -68,10 +68,20 @@ pub(crate) struct Claim {
 
 /// Whether who has these memberships gets what stands at `seq` for `rooms`.
 pub(crate) fn claim(memberships: &[Membership], rooms: &[RoomRef], seq: Seq) -> Option<Claim> {
+    claim_where(memberships, rooms, |membership| membership.since <= seq)
+}
+
+/// Whether who has these memberships gets something for `rooms`, by those that `counts`
+/// says had begun.
+pub(crate) fn claim_where(
+    memberships: &[Membership],
+    rooms: &[RoomRef],
+    counts: impl Fn(&Membership) -> bool,
+) -> Option<Claim> {
     let mut claim: Option<Claim> = None;
     for room in rooms {
         for membership in memberships {
-            if membership.room == room.id() && membership.since <= seq {
+            if membership.room == room.id() && counts(membership) {
                 let Membership { rule, since, .. } = *membership;
                 claim = Some(claim.map_or(Claim { rule, since }, |other| Claim {
                     rule: other.rule.min(rule),

@@ -7,7 +7,7 @@ use crate::connection::{Behind, Connection};
 use crate::frame::{Entry, Stand};
 use crate::lanes::Lanes;
 use crate::log::{Batch, Evicted, Log, Place, Seq};
-use crate::members::{Claim, claim};
+use crate::members::{Claim, claim, claim_where};
 use crate::position::LaneId;
 
 /// What is read, by whom.
@@ -117,9 +117,12 @@ impl<'a> Reading<'a> {
     {
         let Reading { connection, behind, lanes, log } = *self;
         let (entry, seq) = (&batch.entries[at], batch.first + at as u64);
-        // A replay has only what is older than the memberships that came with the cursor.
-        let stands_at = if behind.reads_log() { seq } else { 0 };
-        let claim = claim(&connection.memberships, &entry.rooms, stands_at)?;
+        let (memberships, rooms) = (&connection.memberships, &entry.rooms);
+        let claim = match behind.resume.as_ref().filter(|_| !behind.reads_log()) {
+            None => claim(memberships, rooms, seq),
+            // Places in a replay are not those in the log.
+            Some(resume) => claim_where(memberships, rooms, |m| resume.had_begun(m, entry)),
+        }?;
         if !entry.is_for(connection.view)
             || behind.resume.as_ref().is_some_and(|resume| resume.skips(entry, seq))
         {

@@ -34,6 +34,8 @@ use crate::source::{Bounds, Replay, ReplayError, ReplayRange};
 
 /// Between two tries while the source cannot be reached.
 const RETRY: Duration = Duration::from_millis(500);
+/// Between two looks whether what was read again is still being read.
+const LOOK: Duration = Duration::from_millis(10);
 /// Most records that a pass reads before what somebody asked for: whoever asks next is
 /// likely to want a little more.
 const MARGIN: u64 = 4096;
@@ -43,6 +45,8 @@ const MARGIN: u64 = 4096;
 pub(crate) struct Replayed {
     pub(crate) log: Log,
     done: AtomicBool,
+    /// Each who reads it has a clone.
+    readers: Arc<()>,
 }
 
 /// Somebody who needs what the log does not have, or wants to know whether the source goes
@@ -115,12 +119,25 @@ impl Waiting {
 impl Replayed {
     fn new(bytes: u64, now: Instant) -> Self {
         let keep = Keep { bytes, age: Duration::MAX };
-        Self { log: Log::new(keep, 0, now), done: AtomicBool::new(false) }
+        // Its one reader is the pass: what that has read is kept until the next one begins,
+        // also where a single batch is more than may be kept.
+        let readers = Arc::default();
+        Self { log: Log::new(keep, 1, now), done: AtomicBool::new(false), readers }
     }
 
     /// Whether nothing more comes behind what it has, for now.
     pub(crate) fn is_done(&self) -> bool {
         self.done.load(Ordering::SeqCst)
+    }
+
+    /// For as long as this is held it is not given up for having been kept long enough.
+    pub(crate) fn reader(&self) -> Arc<()> {
+        self.readers.clone()
+    }
+
+    /// Whether anybody reads it, or was told to.
+    fn is_read(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.readers) > 1
     }
 
     /// Whether it has everything from these positions on, up to where the log begins.
@@ -214,8 +231,10 @@ impl<R: Router> Replayer<R> {
         loop {
             let waiters = service.take();
             if waiters.is_empty() {
-                let keep = self.shared.limits.replay_keep;
-                if timeout(keep, service.asked.notified()).await.is_err() {
+                let keep = self.shared.limits.replay_keep.max(LOOK);
+                if timeout(keep, service.asked.notified()).await.is_err()
+                    && !self.current.as_ref().is_some_and(Replayed::is_read)
+                {
                     self.current = None;
                     service.asked.notified().await;
                 }
@@ -358,7 +377,8 @@ impl<R: Router> Replayer<R> {
         // From here on it says what it has of each lane.
         let begin = |part: &Part| Moved { lane: part.lane, from: part.from, next: part.from };
         let begun: Vec<_> = parts.iter().map(begin).collect();
-        replayed.log.append(Vec::new(), &begun, Instant::now());
+        let begin = replayed.log.append(Vec::new(), &begun, Instant::now());
+        replayed.log.has_read(0, &begin);
         for reader in &readers {
             self.tell(reader, Verdict::Read(replayed.clone()));
         }

@@ -28,8 +28,10 @@ use bytes::Bytes;
 use crate::connection::{Behind, Flow, Phase};
 use crate::frame::Entry;
 use crate::log::Seq;
+use crate::members::Membership;
 use crate::position::{Frontier, LaneId, Position};
 use crate::replay::{Replayed, Verdict, Waiter};
+use crate::room_table::RoomId;
 use crate::shard::Shard;
 use crate::sink::{GapReason, Token};
 
@@ -49,6 +51,9 @@ pub(crate) struct Resume {
     pub(crate) stage: Stage,
     /// What has no position and was published before this is not for it.
     joined: Seq,
+    /// Where rooms begin that it joined since it came back, or that dropped something: a
+    /// replay has no places to tell by.
+    begun: Vec<(RoomId, Vec<(LaneId, Position)>)>,
     began: Instant,
     asked_for_end: bool,
     /// Dropped with it: nobody else needs to be told of its end.
@@ -64,8 +69,8 @@ pub(crate) enum Stage {
     Queued,
     /// It waits for a replay, since then.
     Waiting(Instant),
-    /// It reads a replay.
-    Replaying(Weak<Replayed>),
+    /// It reads a replay, which is kept for it as long as there is no newer one.
+    Replaying(Weak<Replayed>, #[expect(dead_code, reason = "counted by the replay")] Arc<()>),
     /// It reads the log.
     Reading,
 }
@@ -82,8 +87,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug)]
 struct SeenLane {
     position: Position,
-    /// The place of the first entry that is not seen, where it reads.
-    since: Seq,
+    /// What it was when it began to read where it reads.
+    since: Position,
     /// Whether the lane is read where it reads: a replay may begin too late for it.
     read: bool,
 }
@@ -100,7 +105,8 @@ impl Seen {
     fn lane(&mut self, lane: LaneId) -> &mut SeenLane {
         let at = lane.0 as usize;
         if at >= self.lanes.len() {
-            let new = SeenLane { position: Position::default(), since: 0, read: self.others };
+            let nothing = Position::default();
+            let new = SeenLane { position: nothing, since: nothing, read: self.others };
             self.lanes.resize(at + 1, new);
         }
         &mut self.lanes[at]
@@ -120,9 +126,9 @@ impl Seen {
         position <= self.position(lane)
     }
 
-    /// From where on a lane has what was not seen, where it is read now.
-    pub(crate) fn since(&self, lane: LaneId) -> Seq {
-        self.known(lane).map_or(0, |known| known.since)
+    /// The next position of a lane when it began to be read where it is read now.
+    pub(crate) fn since(&self, lane: LaneId) -> Position {
+        self.known(lane).map_or_else(Position::default, |known| known.since)
     }
 
     fn reads(&self, lane: LaneId) -> bool {
@@ -144,16 +150,15 @@ impl Seen {
         }
     }
 
-    /// Sets where a lane is read from: `None` for not at all.
-    pub(crate) fn read_from(&mut self, lane: LaneId, since: Option<Seq>) {
-        let known = self.lane(lane);
-        (known.read, known.since) = (since.is_some(), since.unwrap_or(0));
+    /// A lane is read from its position on.
+    pub(crate) fn read(&mut self, lane: LaneId) {
+        self.lane(lane).read = true;
     }
 
     /// Sets whether lanes are read, before each is told.
     pub(crate) fn read_all(&mut self, read: bool) {
         self.others = read;
-        self.lanes.iter_mut().for_each(|lane| (lane.read, lane.since) = (read, 0));
+        self.lanes.iter_mut().for_each(|lane| (lane.read, lane.since) = (read, lane.position));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LaneId, Position)> {
@@ -174,6 +179,42 @@ impl Seen {
 }
 
 impl Resume {
+    /// A room begins here for it.
+    pub(crate) fn begins(&mut self, room: RoomId, begin: Vec<(LaneId, Position)>) {
+        self.begun.retain(|(other, _)| *other != room);
+        self.begun.push((room, begin));
+    }
+
+    /// Where in a lane a room began for it; before everything where it came with the cursor.
+    fn begin_of(&self, membership: &Membership, lane: LaneId) -> Position {
+        if membership.since == 0 {
+            return Position::default();
+        }
+        let begun = self.begun.iter().find(|(room, _)| *room == membership.room);
+        let begin = begun.and_then(|(_, begin)| begin.iter().find(|(of, _)| *of == lane));
+        begin.map_or_else(Position::default, |(_, begin)| *begin)
+    }
+
+    /// Where in a lane the first of the rooms began by which an entry is for it.
+    pub(crate) fn begin_for(
+        &self,
+        memberships: &[Membership],
+        entry: &Entry,
+        lane: LaneId,
+    ) -> Position {
+        let mine = |m: &&Membership| {
+            entry.rooms.iter().any(|room| room.id() == m.room) && self.had_begun(m, entry)
+        };
+        let begin = |membership| self.begin_of(membership, lane);
+        memberships.iter().filter(mine).map(begin).min().unwrap_or_default()
+    }
+
+    /// Whether it was in a room already when this was published.
+    pub(crate) fn had_begun(&self, membership: &Membership, entry: &Entry) -> bool {
+        let after_begin = |(lane, position)| self.begin_of(membership, lane) < position;
+        entry.position().is_some_and(after_begin)
+    }
+
     /// Whether an entry where it reads is not for it, whatever its rooms.
     pub(crate) fn skips(&self, entry: &Entry, seq: Seq) -> bool {
         match entry.position() {
@@ -195,6 +236,7 @@ impl Shard {
             seen: Seen::new(positions),
             stage: Stage::Queued,
             joined: self.shared.log.end(),
+            begun: Vec::new(),
             began: now,
             asked_for_end: false,
             alive: Arc::default(),
@@ -226,7 +268,7 @@ impl Shard {
         }
     }
 
-    fn resume_of(&mut self, key: usize) -> Option<&mut Resume> {
+    pub(crate) fn resume_of(&mut self, key: usize) -> Option<&mut Resume> {
         match &mut self.connections[key].flow {
             Flow::Behind(behind) => behind.resume.as_deref_mut(),
             Flow::Live => None,
@@ -308,7 +350,7 @@ impl Shard {
             Verdict::Again => self.enter(key),
             Verdict::Read(replayed) => {
                 let place = replayed.log.find_some(&mut resume.seen);
-                resume.stage = Stage::Replaying(Arc::downgrade(&replayed));
+                resume.stage = Stage::Replaying(Arc::downgrade(&replayed), replayed.reader());
                 behind.jump_to(place);
                 behind.moved = self.now;
                 self.queue_catch_up(key);
@@ -417,7 +459,7 @@ mod tests {
     fn what_is_not_read_does_not_advance() {
         let mut seen = Seen::new([(LaneId(0), at(5, 0)), (LaneId(1), at(5, 0))]);
         seen.read_all(false);
-        seen.read_from(LaneId(1), Some(3));
+        seen.read(LaneId(1));
         for lane in 0..3 {
             seen.advance(LaneId(lane), at(9, 0));
         }

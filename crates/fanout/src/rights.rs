@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::connection::{Flow, Phase};
+use crate::position::Position;
 use crate::role::Identity;
 use crate::room_table::RoomRef;
 use crate::session::{RenewError, Renewed};
@@ -12,7 +13,16 @@ impl Shard {
     /// Puts a connection into a room, from the log's end on: what its shard has not walked
     /// yet was published before.
     pub(crate) fn join(&mut self, key: usize, room: RoomRef, own: bool) {
-        let since = self.shared.log.end();
+        let id = room.id();
+        let since = if self.resume_of(key).is_some() {
+            let (tail, frontier) = self.shared.log.tail();
+            let begin = frontier.iter().map(|(lane, next)| (lane, Position::before(next)));
+            let begin = begin.collect();
+            self.resume_of(key).expect("looked at above").begins(id, begin);
+            tail.seq()
+        } else {
+            self.shared.log.end()
+        };
         self.members.join(&mut self.connections, key, room, since, own);
         if since > self.place.seq() {
             // Until the shard is there it reads on by itself, by the memberships' places.

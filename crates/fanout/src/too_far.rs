@@ -5,6 +5,7 @@
 
 use crate::catch_up::MAX_ENTRIES;
 use crate::connection::{Flow, Phase};
+use crate::frame::Stand;
 use crate::log::Evicted;
 use crate::members::{Memberships, claim};
 use crate::overflow::{Lags, Policy, RuleId};
@@ -104,6 +105,7 @@ impl Shard {
         let others: Memberships = others.copied().collect();
         let mut rooms = Vec::new();
         let mut dropped_to = None;
+        let mut positions = Vec::new();
         let end = self.place.seq();
         let shared = &self.shared;
         let reading = Reading { connection, behind, lanes: &shared.lanes, log: &shared.log };
@@ -129,6 +131,10 @@ impl Shard {
                 }
             }
             dropped_to = Some(pending.seq + 1);
+            if behind.resume.is_some() {
+                let Stand { log, batch, at, .. } = pending.stand;
+                positions = log.positions_after(batch, at)?;
+            }
             Ok(lags.bytes(rule) > max)
         });
         let Ok(Walked { looked, .. }) = walked else {
@@ -143,6 +149,9 @@ impl Shard {
             for membership in connection.memberships.iter_mut().filter(|m| m.rule == rule) {
                 membership.gap |= rooms.contains(&membership.room);
                 membership.since = membership.since.max(to);
+                if let Some(resume) = &mut behind.resume {
+                    resume.begins(membership.room, positions.clone());
+                }
             }
             // Only to save reading it again.
             let _ = self.recount(key);

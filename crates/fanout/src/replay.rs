@@ -331,10 +331,16 @@ impl<R: Router> Replayer<R> {
         };
         let asked: Vec<(LaneId, u64)> =
             bounds.iter().filter_map(|(lane, _)| Some((*lane, lowest(*lane)?))).collect();
+        let first = |lane: LaneId| {
+            let bounds = bounds.iter().find(|(of, _)| *of == lane).and_then(|(_, bounds)| *bounds);
+            bounds.map_or(0, |bounds| bounds.first)
+        };
         let extends = |current: &&Arc<Replayed>| {
-            asked
-                .iter()
-                .all(|(lane, from)| current.log.oldest(*lane).is_none_or(|oldest| oldest <= *from))
+            asked.iter().all(|(lane, from)| {
+                // What is between its end and the source's beginning can be read no more.
+                current.log.oldest(*lane).is_none_or(|oldest| oldest <= *from)
+                    && current.log.newest(*lane).is_none_or(|newest| newest >= first(*lane))
+            })
         };
         let current = self.current.as_ref().filter(extends);
         let new = || Arc::new(Replayed::new(limits.replay_bytes, Instant::now()));
@@ -342,9 +348,7 @@ impl<R: Router> Replayer<R> {
         let parts = asked.into_iter().filter_map(|(lane, from)| {
             let to = self.shared.log.newest(lane)?;
             let from = replayed.log.newest(lane).unwrap_or_else(|| {
-                let first = bounds.iter().find(|(of, _)| *of == lane);
-                let first = first.and_then(|(_, bounds)| *bounds).map_or(0, |b| b.first);
-                from.saturating_sub(MARGIN.min(to.saturating_sub(from))).max(first)
+                from.saturating_sub(MARGIN.min(to.saturating_sub(from))).max(first(lane))
             });
             (from < to).then_some(Part { lane, from, to })
         });

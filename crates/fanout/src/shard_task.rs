@@ -20,19 +20,27 @@ const PACE: Duration = Duration::from_millis(10);
 const READY_ROUNDS: usize = 4;
 
 /// Runs a shard until it has drained, or its hub is gone.
-pub(crate) async fn run(
+///
+/// Its place in the log is taken at once, not with the first turn of its task: what is
+/// appended until then it has to read, and publishers wait for it to.
+pub(crate) fn run(
     index: usize,
     shared: Arc<Shared>,
     readiness: Box<dyn Readiness>,
-    mut commands: mpsc::Receiver<Command>,
-) {
+    commands: mpsc::Receiver<Command>,
+) -> impl Future<Output = ()> + Send + 'static {
+    turns(Shard::new(index, shared, readiness, Instant::now()), commands)
+}
+
+async fn turns(mut shard: Shard, mut commands: mpsc::Receiver<Command>) {
+    let (index, shared) = (shard.index, shard.shared.clone());
     let period = SWEEP.min(shared.limits.heartbeat / 2).max(Duration::from_millis(10));
     let mut tick = tokio::time::interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let per_pace = shared.resumes_per_shard(PACE);
-    let mut shard = Shard::new(index, shared, readiness, Instant::now());
+    drop(shared);
     shard.let_resume(per_pace);
     let (mut ready, mut woken) = (Vec::new(), Vec::new());
     let mut open = true;

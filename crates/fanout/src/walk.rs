@@ -499,6 +499,8 @@ impl Shard {
             let behind = self.behind(key);
             if behind.has_all() {
                 behind.gap = Some(GapReason::Expired);
+                // Or it would be told again when it reads on over it.
+                behind.jump_to(Place::in_batch(batch, batch.end()));
                 self.follow(key);
             } else if behind.reads_log() {
                 behind.read_to = behind.read_to.max(batch.end());

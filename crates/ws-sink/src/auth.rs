@@ -34,7 +34,7 @@ pub trait Authenticator: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Identity, AuthError>>;
 
     /// Who somebody is that presents no credential, for what needs no login. `None`, the
-    /// default: a first frame has to bring one.
+    /// default: a first frame has to bring one, and who only listens is not let in.
     ///
     /// The query is what the client claims: it may choose between identities that
     /// anybody may have, and proves nothing. Whoever is let in so stays who he is: a

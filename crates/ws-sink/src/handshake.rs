@@ -16,7 +16,7 @@ use http::{Method, Response, StatusCode, Version, request::Parts};
 use tungstenite::handshake::derive_accept_key;
 
 pub use origin::{Origin, OriginError, Origins};
-pub use query::{MAX_CURSOR_BYTES, MAX_ROOMS, Query, QueryError};
+pub use query::{MAX_ROOMS, Query, QueryError};
 
 /// The native protocol's name in the subprotocol list.
 pub const SUBPROTOCOL: &str = "fanout.v1";

@@ -1,9 +1,11 @@
-//! WebSocket sink for [`fanout`]: upgrade, native protocol, authentication.
+//! WebSocket and Server-Sent Events sinks for [`fanout`]: upgrade, native protocol,
+//! authentication.
 //!
 //! [`Ws`] answers the request that opens a WebSocket, as a handler of axum or of any
 //! server built on hyper. From then on the connection belongs to a shard of the hub,
 //! which polls the socket itself ([`Sockets`]) and writes to it directly: there is no
-//! task, no queue and, while it is idle, no buffer for it.
+//! task, no queue and, while it is idle, no buffer for it. [`Sse`] gives the same events to
+//! clients that only listen, as the body of a response.
 //!
 //! ```no_run
 //! use axum::{Router, extract::Request, routing::get};
@@ -30,6 +32,8 @@
 //! | `events` | what they say that is the application's own: [`ClientEvents`] |
 //! | `sink` | one WebSocket as a sink of the hub |
 //! | `socket`, `readiness` | what it is written to, and what a shard waits on |
+//! | `sse` | Server-Sent Events: a response's body as a sink of the hub |
+//! | `gate` | who may come in, whichever the way |
 //! | [`close`] | why a connection ends, and whether to come back |
 //! | [`client`] | the other side, for browsers: `fanout.js` |
 
@@ -38,16 +42,19 @@ pub mod client;
 pub mod close;
 pub mod codec;
 mod events;
+mod gate;
 pub mod handshake;
 mod protocol;
 #[cfg(unix)]
 mod readiness;
 mod sink;
 mod socket;
+mod sse;
 mod upgrade;
 
 pub use events::{ClientEvent, ClientEvents, Refused, Sender};
 pub use protocol::{MAX_ID_BYTES, Native};
 #[cfg(unix)]
 pub use readiness::Sockets;
+pub use sse::{EventBody, EventStream, Sse, SseConfig};
 pub use upgrade::{Ws, WsConfig};

@@ -1,12 +1,13 @@
 //! The native protocol, `fanout.v1`: JSON text frames, one object each.
 //!
 //! Pure functions of what is sent and received. What they do to a connection is in
-//! `sink.rs`.
+//! `sink.rs`. Server-Sent Events carry the same objects: how an object is wrapped for the
+//! wire comes last.
 
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
-use fanout::{Cursor, Delivery, Frame, Identity, Json, Protocol, Room};
+use bytes::BytesMut;
+use fanout::{Cursor, Delivery, Frame, Identity, JoinError, Json, Protocol, Room};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -22,24 +23,29 @@ pub struct Native;
 
 impl Protocol for Native {
     fn frame(&self, delivery: &Delivery<'_>) -> Frame {
-        let event = serde_json::to_string(delivery.event).expect("a string has a JSON form");
-        let mut parts: Vec<&[u8]> = vec![b"{\"event\":", event.as_bytes()];
-        // Neither a room's name nor a position has anything to be escaped.
-        if let Some(room) = delivery.room {
-            parts.extend([&b",\"room\":\""[..], room.as_str().as_bytes(), b"\""]);
-        }
-        if let Some(at) = &delivery.at {
-            parts.extend([&b",\"at\":\""[..], at.as_str().as_bytes(), b"\""]);
-        }
-        let skipped = (delivery.skipped > 0).then(|| delivery.skipped.to_string());
-        if let Some(skipped) = &skipped {
-            parts.extend([&b",\"skipped\":"[..], skipped.as_bytes()]);
-        }
-        parts.extend([&b",\"data\":"[..], delivery.body.as_bytes(), b"}"]);
         let mut out = BytesMut::new();
-        encode::text(&mut out, &parts);
+        object(delivery, |parts| encode::text(&mut out, parts));
         out.freeze().into()
     }
+}
+
+/// The object of an emission, in the parts that it is put together of.
+pub(crate) fn object(delivery: &Delivery<'_>, put: impl FnOnce(&[&[u8]])) {
+    let event = serde_json::to_string(delivery.event).expect("a string has a JSON form");
+    let mut parts: Vec<&[u8]> = vec![b"{\"event\":", event.as_bytes()];
+    // Neither a room's name nor a position has anything to be escaped.
+    if let Some(room) = delivery.room {
+        parts.extend([&b",\"room\":\""[..], room.as_str().as_bytes(), b"\""]);
+    }
+    if let Some(at) = &delivery.at {
+        parts.extend([&b",\"at\":\""[..], at.as_str().as_bytes(), b"\""]);
+    }
+    let skipped = (delivery.skipped > 0).then(|| delivery.skipped.to_string());
+    if let Some(skipped) = &skipped {
+        parts.extend([&b",\"skipped\":"[..], skipped.as_bytes()]);
+    }
+    parts.extend([&b",\"data\":"[..], delivery.body.as_bytes(), b"}"]);
+    put(&parts);
 }
 
 /// What a client says.
@@ -158,25 +164,46 @@ fn null() -> Json {
     Json::of(&()).expect("null has a JSON form")
 }
 
-/// One frame from the server that is no emission.
-#[derive(Serialize)]
-struct Answer<'a, T> {
-    event: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a RawValue>,
-    data: T,
+/// What the server says that is no emission. As a [`Frame`] it is a text frame.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) event: &'static str,
+    /// The whole object.
+    pub(crate) json: Vec<u8>,
 }
 
-fn answer<T: Serialize>(event: &str, id: Option<&RawValue>, data: T) -> Bytes {
+impl From<Said> for Frame {
+    fn from(said: Said) -> Self {
+        let mut out = BytesMut::new();
+        encode::text(&mut out, &[&said.json]);
+        out.freeze().into()
+    }
+}
+
+fn answer<T: Serialize>(event: &'static str, id: Option<&RawValue>, data: T) -> Said {
+    #[derive(Serialize)]
+    struct Answer<'a, T> {
+        event: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a RawValue>,
+        data: T,
+    }
     let json = serde_json::to_vec(&Answer { event, id, data }).expect("these have a JSON form");
-    let mut out = BytesMut::new();
-    encode::text(&mut out, &[&json]);
-    out.freeze()
+    Said { event, json }
 }
 
 /// That an application's event was taken.
-pub(crate) fn accepted(id: &RawValue) -> Bytes {
+pub(crate) fn accepted(id: &RawValue) -> Said {
     answer("accepted", Some(id), serde_json::Map::new())
+}
+
+/// That a room was not joined.
+pub(crate) fn not_joined(id: Option<&RawValue>, why: JoinError, room: &Room) -> Said {
+    let code = match why {
+        JoinError::TooMany { .. } => ErrorCode::TooManyRooms,
+        _ => ErrorCode::Forbidden,
+    };
+    error(id, code, &why.to_string(), Some(room))
 }
 
 /// `data` of `welcome`.
@@ -187,12 +214,12 @@ pub(crate) struct Welcome<'a> {
     pub(crate) subject: &'a str,
     pub(crate) roles: Vec<&'a str>,
     pub(crate) rooms: Vec<&'a str>,
-    pub(crate) cursor: Option<String>,
+    pub(crate) cursor: Option<&'a str>,
     pub(crate) recovered: Option<bool>,
     pub(crate) heartbeat_ms: u64,
 }
 
-pub(crate) fn welcome(id: Option<&RawValue>, welcome: &Welcome<'_>) -> Bytes {
+pub(crate) fn welcome(id: Option<&RawValue>, welcome: &Welcome<'_>) -> Said {
     answer("welcome", id, welcome)
 }
 
@@ -200,7 +227,7 @@ pub(crate) fn roles(identity: &Identity) -> Vec<&str> {
     identity.roles.iter().map(fanout::Role::as_str).collect()
 }
 
-pub(crate) fn in_room(event: &'static str, id: Option<&RawValue>, room: &Room) -> Bytes {
+pub(crate) fn in_room(event: &'static str, id: Option<&RawValue>, room: &Room) -> Said {
     #[derive(Serialize)]
     struct Data<'a> {
         room: &'a str,
@@ -208,7 +235,7 @@ pub(crate) fn in_room(event: &'static str, id: Option<&RawValue>, room: &Room) -
     answer(event, id, Data { room: room.as_str() })
 }
 
-pub(crate) fn authenticated(id: Option<&RawValue>, identity: &Identity, rooms: &[Room]) -> Bytes {
+pub(crate) fn authenticated(id: Option<&RawValue>, identity: &Identity, rooms: &[Room]) -> Said {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Data<'a> {
@@ -262,7 +289,7 @@ pub(crate) fn error(
     code: ErrorCode,
     message: &str,
     room: Option<&Room>,
-) -> Bytes {
+) -> Said {
     #[derive(Serialize)]
     struct Data<'a> {
         code: &'a str,
@@ -273,16 +300,16 @@ pub(crate) fn error(
     answer("error", id, Data { code: code.name(), message, room: room.map(Room::as_str) })
 }
 
-pub(crate) fn heartbeat(cursor: &Cursor) -> Bytes {
+pub(crate) fn heartbeat(cursor: &Cursor) -> Said {
     #[derive(Serialize)]
-    struct Data {
-        cursor: String,
+    struct Data<'a> {
+        cursor: &'a str,
     }
-    answer("heartbeat", None, Data { cursor: cursor.to_string() })
+    answer("heartbeat", None, Data { cursor: cursor.as_str() })
 }
 
 /// What stands where a client would have to come back to and cannot.
-pub(crate) fn gap(reason: &'static str, rooms: &[Room]) -> Bytes {
+pub(crate) fn gap(reason: &'static str, rooms: &[Room]) -> Said {
     #[derive(Serialize)]
     struct Data<'a> {
         reason: &'a str,

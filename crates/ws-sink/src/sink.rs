@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use fanout::{Close, Gap, Identity, Input, JoinError, RenewError, Room, Session, Sink};
+use fanout::{Close, Cursor, Gap, Identity, Input, RenewError, Room, Session, Sink};
 use futures::future::BoxFuture;
 
 use crate::auth::{AuthError, Authenticator, Credential};
 use crate::close::Row;
 use crate::codec::{Decoder, Limits, Message, encode};
 use crate::events::{ClientEvent, ClientEvents, Handed, Heard, Refused, Sender};
-use crate::protocol::{self, BadFrame, BadRoom, ErrorCode, Id, Own, Request, Welcome};
+use crate::protocol::{self, BadFrame, BadRoom, ErrorCode, Id, Own, Request, Said, Welcome};
 use crate::socket::Socket;
 
 /// Frames that are none, in a row, before the connection is closed.
@@ -28,6 +28,32 @@ pub(crate) struct Opening {
     pub(crate) id: Id,
     pub(crate) cursor: Option<String>,
     pub(crate) rooms: Vec<Room>,
+}
+
+impl Opening {
+    /// Joins the rooms, and goes on from the cursor. What is to be said then: the welcome,
+    /// and which rooms were not joined; with the cursor that the connection has.
+    pub(crate) fn enter(self, session: &mut Session<'_>) -> (Said, Vec<Said>, Option<Cursor>) {
+        let mut errors = Vec::new();
+        for room in &self.rooms {
+            if let Err(error) = session.join(room) {
+                errors.push(protocol::not_joined(None, error, room));
+            }
+        }
+        let recovered = self.cursor.map(|cursor| session.resume(&cursor));
+        let (cursor, rooms) = (session.cursor(), session.rooms());
+        let identity = session.identity();
+        let welcome = Welcome {
+            connection: session.connection().to_string(),
+            subject: &identity.subject,
+            roles: protocol::roles(identity),
+            rooms: rooms.iter().map(Room::as_str).collect(),
+            cursor: cursor.as_ref().map(Cursor::as_str),
+            recovered,
+            heartbeat_ms: session.heartbeat_interval().as_millis() as u64,
+        };
+        (protocol::welcome(self.id.as_deref(), &welcome), errors, cursor)
+    }
 }
 
 /// What all connections of one [`Ws`](crate::Ws) share.
@@ -272,7 +298,7 @@ fn on_request(
         Own::Subscribe(Ok(room)) => {
             let answer = match session.join(&room) {
                 Ok(_) => protocol::in_room("subscribed", answer_id, &room),
-                Err(error) => refused(answer_id, error, &room),
+                Err(error) => protocol::not_joined(answer_id, error, &room),
             };
             session.send(answer);
         }
@@ -298,18 +324,6 @@ fn on_request(
             *renewal = Some(Box::new(Renewal { id, identity }));
         }
     }
-}
-
-fn refused(
-    id: Option<&serde_json::value::RawValue>,
-    error: JoinError,
-    room: &Room,
-) -> bytes::Bytes {
-    let code = match error {
-        JoinError::TooMany { .. } => ErrorCode::TooManyRooms,
-        _ => ErrorCode::Forbidden,
-    };
-    protocol::error(id, code, &error.to_string(), Some(room))
 }
 
 fn on_close(code: Option<u16>, session: &mut Session<'_>) {
@@ -349,25 +363,8 @@ impl<S: Socket> Sink for WsSink<S> {
 
     fn opened(&mut self, session: &mut Session<'_>) {
         self.socket.set_waker(|| session.waker());
-        let opening = self.opening.take().unwrap_or_default();
-        let mut errors = Vec::new();
-        for room in &opening.rooms {
-            if let Err(error) = session.join(room) {
-                errors.push(refused(None, error, room));
-            }
-        }
-        let recovered = opening.cursor.map(|cursor| session.resume(&cursor));
-        let (identity, rooms) = (session.identity().clone(), session.rooms());
-        let welcome = Welcome {
-            connection: session.connection().to_string(),
-            subject: &identity.subject,
-            roles: protocol::roles(&identity),
-            rooms: rooms.iter().map(Room::as_str).collect(),
-            cursor: session.cursor().map(|cursor| cursor.to_string()),
-            recovered,
-            heartbeat_ms: session.heartbeat_interval().as_millis() as u64,
-        };
-        session.send(protocol::welcome(opening.id.as_deref(), &welcome));
+        let (welcome, errors, _) = self.opening.take().unwrap_or_default().enter(session);
+        session.send(welcome);
         for error in errors {
             session.send(error);
         }

@@ -15,20 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanout::{AccessError, Close, ConnectError, Hub, Identity, ProtocolRef, Room};
-use http::{Request, Response, StatusCode};
+use fanout::{Close, Hub, Identity, ProtocolRef, Room};
+use http::{Request, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::{AuthError, Authenticator, Credential};
 use crate::close::Row;
 use crate::codec::{Decoder, Limits, Message, encode};
 use crate::events::ClientEvents;
-use crate::handshake::{Handshake, MAX_CURSOR_BYTES, MAX_ROOMS, Origins, Query, Refusal};
+use crate::gate::{Gate, Pass, may_enter, unavailable};
+use crate::handshake::{Handshake, MAX_ROOMS, Origins, Query, Refusal};
 use crate::protocol::{self, Native, Own, Request as Frame};
 use crate::sink::{Opening, Shared, WsSink};
 #[cfg(unix)]
@@ -83,8 +83,7 @@ struct Inner {
     native: ProtocolRef,
     shared: Arc<Shared>,
     config: WsConfig,
-    pending: Arc<Semaphore>,
-    ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    gate: Gate,
 }
 
 impl std::fmt::Debug for Ws {
@@ -118,16 +117,15 @@ impl Ws {
             native: hub.protocol(Native),
             hub: hub.clone(),
             shared: Arc::new(shared),
-            pending: Arc::new(Semaphore::new(config.pending)),
+            gate: Gate::new(config.pending, ready),
             config,
-            ready: Arc::new(ready),
         }))
     }
 
     /// Takes events of the application's own from clients. Without, or on clones made
     /// before, they are answered with `bad_frame`.
     pub fn with_events(self, events: impl ClientEvents) -> Self {
-        let Inner { hub, native, shared, config, pending, ready } = &*self.0;
+        let Inner { hub, native, shared, config, gate } = &*self.0;
         Self(Arc::new(Inner {
             hub: hub.clone(),
             native: native.clone(),
@@ -137,8 +135,7 @@ impl Ws {
                 events: Some(Box::new(events)),
             }),
             config: config.clone(),
-            pending: pending.clone(),
-            ready: ready.clone(),
+            gate: gate.clone(),
         }))
     }
 
@@ -164,13 +161,12 @@ impl Ws {
         let Some(upgrade) = head.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
             return unavailable("this server cannot upgrade connections");
         };
-        if !(self.0.ready)() {
-            count("not_ready");
-            return unavailable("not ready yet: try again");
-        }
-        let Ok(permit) = self.0.pending.clone().try_acquire_owned() else {
-            count("overloaded");
-            return unavailable("too many connections are being opened: try again");
+        let permit = match self.0.gate.enter() {
+            Ok(permit) => permit,
+            Err(shut) => {
+                count(shut.name());
+                return shut.response();
+            }
         };
         let ws = self.clone();
         tokio::spawn(async move {
@@ -183,13 +179,7 @@ impl Ws {
         handshake.response()
     }
 
-    async fn open(
-        &self,
-        upgraded: Upgraded,
-        headers: http::HeaderMap,
-        query: Query,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn open(&self, upgraded: Upgraded, headers: http::HeaderMap, query: Query, permit: Pass) {
         let downcast = tcp(upgraded);
         #[cfg(unix)]
         if self.0.hub.watches_sockets() {
@@ -234,7 +224,7 @@ impl Ws {
         first: &[u8],
         headers: http::HeaderMap,
         query: Query,
-        permit: OwnedSemaphorePermit,
+        permit: Pass,
         socket: impl FnOnce(I) -> std::io::Result<S>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin,
@@ -247,7 +237,7 @@ impl Ws {
         let in_time = tokio::time::timeout(self.0.config.auth_timeout, identified).await;
         let identified = in_time.unwrap_or(Err(Some(Close::Unauthenticated)));
         let admitted = identified.and_then(|(identity, opening)| {
-            self.may(&identity).map_err(Some)?;
+            may_enter(&self.0.hub, &identity).map_err(Some)?;
             Ok((identity, opening))
         });
         match admitted {
@@ -270,21 +260,6 @@ impl Ws {
             }
         }
         drop(permit);
-    }
-
-    /// Whether the hub would take the connection, as far as can be told beforehand:
-    /// afterwards nothing can be said to the client any more.
-    fn may(&self, identity: &Identity) -> Result<(), Close> {
-        match self.0.hub.access().rights(identity) {
-            Ok(_) => {}
-            Err(AccessError::NoRole | AccessError::Subject(_)) => return Err(Close::Forbidden),
-            Err(_) => return Err(Close::ServerError),
-        }
-        match self.0.hub.may_connect() {
-            Ok(()) => Ok(()),
-            Err(ConnectError::Draining) => Err(Close::Draining { within: Duration::from_secs(5) }),
-            Err(_) => Err(Close::ServerError),
-        }
     }
 
     /// The identity, from what the request carried or from the first frame. `Err(None)`
@@ -325,12 +300,7 @@ impl Ws {
             }
         };
         let mut opening = Opening { id, cursor: query.cursor, rooms: query.rooms };
-        if let Some(cursor) = auth.cursor {
-            if cursor.len() > MAX_CURSOR_BYTES {
-                return Err(Some(Close::Protocol));
-            }
-            opening.cursor = Some(cursor);
-        }
+        opening.cursor = auth.cursor.or(opening.cursor);
         for room in &auth.rooms {
             let Ok(room) = Room::new(room) else { return Err(Some(Close::Protocol)) };
             if !opening.rooms.contains(&room) {
@@ -419,12 +389,6 @@ async fn refuse<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I, close: &Close) {
     }
     let mut rest = vec![0; 4096];
     while matches!(io.read(&mut rest).await, Ok(read) if read > 0) {}
-}
-
-fn unavailable(why: &str) -> Response<String> {
-    let mut response = Response::new(why.to_owned());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response
 }
 
 fn count(outcome: &'static str) {

@@ -22,7 +22,7 @@ use kafka_source::{EmbeddedError, KafkaSource};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use ws_sink::{Ws, WsConfig};
+use ws_sink::{Sse, SseConfig, Ws, WsConfig};
 
 use crate::access;
 use crate::auth::ShopAuth;
@@ -166,6 +166,7 @@ impl Server {
         let relay = Relay::new(store.clone(), producer, move || reached.health().connected)
             .map_err(FolderError::from)?;
         let ws = socket(&config, &hub, shop_auth.clone(), status.clone());
+        let sse = events(&config, &hub, shop_auth.clone(), status.clone());
         let cursor = hub.clone();
         let shop = Arc::new(Shop {
             store,
@@ -182,7 +183,8 @@ impl Server {
             started: Instant::now(),
         });
         let ws = get(async move |request: Request| ws.upgrade(request));
-        let app = http::routes(shop).route("/ws", ws);
+        let sse = get(async move |request: Request| sse.respond(request));
+        let app = http::routes(shop).route("/ws", ws).route("/events", sse);
 
         let (stop_http, stop_relay) = (cut_off.child_token(), cut_off.child_token());
         let creating = broker.clone();
@@ -325,6 +327,13 @@ fn socket(config: &Config, hub: &Hub, auth: Arc<ShopAuth>, source: SourceStatus)
     let mut ws = WsConfig::default();
     ws.origins = config.origins();
     Ws::gated(hub, auth, ws, move || source.health().caught_up)
+}
+
+/// Where those connect that only listen.
+fn events(config: &Config, hub: &Hub, auth: Arc<ShopAuth>, source: SourceStatus) -> Sse {
+    let mut sse = SseConfig::default();
+    sse.origins = config.origins();
+    Sse::gated(hub, auth, sse, move || source.health().caught_up)
 }
 
 async fn run_pipeline(pipeline: Pipeline<KafkaSource, ShopRouter>, cut_off: CancellationToken) {

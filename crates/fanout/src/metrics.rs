@@ -17,6 +17,7 @@
 //! | `fanout_log_bytes`, `fanout_log_entries` | gauge | what the log holds |
 //! | `fanout_log_age_seconds` | gauge | age of the oldest that it holds |
 //! | `fanout_resumes_total{outcome}` | counter | cursors that clients came with: `begun`, `recovered` once all was sent, `reset` where it could not be read |
+//! | `fanout_resumes_waiting{shard}` | gauge | clients that came back and wait for their turn to go on |
 //! | `fanout_gaps_total{reason}` | counter | times that a client was told that something is missing |
 //! | `fanout_replay_passes_total` | counter | passes over the source for those who were away for long |
 //! | `fanout_replayed_records_total` | counter | records read in them |
@@ -49,6 +50,8 @@ pub(crate) struct Counters {
     /// Connections that are behind now.
     pub(crate) behind: u64,
     pub(crate) rooms: u64,
+    /// Those that came back and wait for their turn.
+    pub(crate) resuming: u64,
     pub(crate) sockets: u64,
     recorded: [u64; COUNTERS.len()],
 }
@@ -116,6 +119,8 @@ impl Counters {
         let shard = shard.to_string();
         metrics::gauge!("fanout_connections", "shard" => shard.clone()).set(connections as f64);
         metrics::gauge!("fanout_behind", "shard" => shard.clone()).set(self.behind as f64);
+        metrics::gauge!("fanout_resumes_waiting", "shard" => shard.clone())
+            .set(self.resuming as f64);
         metrics::gauge!("fanout_rooms", "shard" => shard).set(self.rooms as f64);
     }
 }

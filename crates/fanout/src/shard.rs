@@ -515,6 +515,7 @@ impl Shard {
             if self.index == 0 {
                 self.shared.housekeeping(self.now);
             }
+            self.counters.resuming = self.resuming.len() as u64;
             self.counters.record(self.index, self.connections.len());
         }
     }

@@ -97,6 +97,8 @@ export class Fanout {
   #cursor = new Cursor();
   /** Counts what the application said of the cursor: nothing older undoes it. */
   #told = 0;
+  /** The cursor of a welcome whose gap has not come yet. */
+  #held = "";
   #state = { name: "ended" };
   /** WebSocket or EventSource. A former one is not listened to. */
   #link = null;
@@ -393,7 +395,11 @@ export class Fanout {
           if (life === this.#life) this.#fail(error, frame);
         }
       }
-      const newest = whole || (OWN.includes(event) && data.cursor);
+      let newest = whole || (OWN.includes(event) && data.cursor);
+      if (event === "gap") newest ||= this.#held;
+      if (event === "welcome" || event === "gap") this.#held = "";
+      // Only with the gap that follows: without, nobody would know that something is missing.
+      if (event === "welcome" && data.recovered === false) [this.#held, newest] = [newest, ""];
       if (!newest) this.#cursor.at(at);
       else if (told === this.#told) this.#cursor.whole(newest);
       if (life === this.#life) this.#store();

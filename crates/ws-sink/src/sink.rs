@@ -52,7 +52,10 @@ impl Opening {
             recovered,
             heartbeat_ms: session.heartbeat_interval().as_millis() as u64,
         };
-        (protocol::welcome(self.id.as_deref(), &welcome), errors, cursor)
+        // Where a gap follows, it is the gap that has the cursor: who is cut off in between
+        // has to be told again.
+        let taken_over = cursor.clone().filter(|_| recovered != Some(false));
+        (protocol::welcome(self.id.as_deref(), &welcome), errors, taken_over)
     }
 }
 

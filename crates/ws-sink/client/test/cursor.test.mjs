@@ -23,6 +23,19 @@ test("the cursor is the newest whole one and the last place of each lane since",
   assert.equal(last().url.searchParams.get("cursor"), "V,b.8");
 });
 
+test("the cursor of a welcome that recovered nothing counts only with its gap", async () => {
+  const { fanout } = client({ cursor: "old" });
+  const socket = await live(fanout, { cursor: "new", recovered: false });
+  assert.equal(fanout.cursor, "old");
+  await socket.end();
+  await clock.pass(500);
+  // Cut before the gap: it is told once more.
+  assert.equal(last().url.searchParams.get("cursor"), "old");
+  await greet({ cursor: "newer", recovered: false });
+  await last().get({ event: "gap", data: { reason: "reset", rooms: [] } });
+  assert.equal(fanout.cursor, "newer");
+});
+
 /** A seeded generator, so that a failure can be repeated. */
 function numbers(seed) {
   let state = seed;
@@ -70,6 +83,7 @@ test("it agrees with a naive model, whatever comes", async () => {
         const cursor = recovered ? sent : `new${n}`;
         if (!recovered) log.push({ whole: cursor });
         await greet({ cursor, recovered });
+        if (!recovered) await last().get({ event: "gap", data: { reason: "reset", rooms: [] } });
       }
       const [whole, ...lanes] = model();
       const [first, ...parts] = fanout.cursor.split(",");
@@ -205,7 +219,7 @@ test("a gap is handled before anything after it counts as seen", async () => {
   const socket = await live(fanout, { cursor: "new", recovered: false });
   await socket.get({ event: "gap", data: { reason: "reset", rooms: [] } });
   await socket.get(event("x", "a.1"));
-  assert.equal(fanout.cursor, "new");
+  assert.equal(fanout.cursor, "");
   // The snapshot's takes the place of all before; what came while it was read follows.
   fanout.cursor = "snapshot";
   finish();

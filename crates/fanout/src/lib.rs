@@ -97,7 +97,7 @@
 //! | `walk` | what is new is written to those it is for |
 //! | `connection`, `catch_up`, `pending`, `conflate` | live or behind; reading on; which emissions stand for which |
 //! | `overflow`, `too_far` | how far behind is too far, and what happens then |
-//! | `resume`, `replay` | a connection that came back; what only the source still has |
+//! | `resume`, `seen`, `replay` | a connection that came back; what only the source still has |
 //! | `sink`, `session` | how a connection takes frames, and what it may ask for |
 //! | [`metrics`] | what is counted |
 //!
@@ -136,6 +136,7 @@ mod role;
 mod room;
 mod room_table;
 mod router;
+mod seen;
 mod session;
 mod shard;
 mod shard_task;

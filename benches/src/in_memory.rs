@@ -9,15 +9,15 @@ mod sinks;
 use std::time::{Duration, Instant};
 
 use fanout::{
-    Access, ConnectionId, Emission, Hub, Identity, Json, Limits, Overflow, ProtocolRef, RoleAccess,
-    Room, Sink,
+    Access, Close, ConnectionId, Cursor, Emission, Hub, Identity, Json, Limits, Overflow,
+    ProtocolRef, RoleAccess, Room, Sink,
 };
 use tokio::runtime::Runtime;
 
 use crate::clock;
 use crate::message::{EVENT, Messages, ROOM};
 use crate::run::Rooms;
-pub use sinks::{ActingSink, Gate, NullSink, SlowSink, Wakers};
+pub use sinks::{ActingSink, Gate, NullSink, ReturningSink, SlowSink, Wakers};
 
 /// How long anything may take before what is measured is taken for lost.
 const DEADLINE: Duration = Duration::from_secs(100);
@@ -38,6 +38,14 @@ impl InMemory {
     /// # Panics
     /// Where the system gives no runtime.
     pub fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// The same, with other limits.
+    ///
+    /// # Panics
+    /// Where the system gives no runtime.
+    pub fn with(change: impl FnOnce(&mut Limits)) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a runtime");
         let access = Access::new([
@@ -51,6 +59,7 @@ impl InMemory {
         limits.rooms_per_connection = 1_000;
         limits.overflow = Overflow::default().with_max_bytes(u64::MAX);
         limits.write_timeout = DEADLINE;
+        change(&mut limits);
         let entered = runtime.enter();
         let hub = Hub::builder(access).limits(limits).shards(1).build();
         let hub = hub.expect("it watches no sockets");
@@ -76,6 +85,32 @@ impl InMemory {
         self.runtime.block_on(connecting).expect("the hub takes everybody")
     }
 
+    /// Somebody comes back to a room with a cursor. Ends when he has got `missed` frames and
+    /// is live.
+    ///
+    /// # Panics
+    /// Where he gets others, or the cursor is not taken.
+    pub fn resume(&self, room: &Room, cursor: &Cursor, missed: u64) -> ConnectionId {
+        let sink = ReturningSink::new(room.clone(), cursor.clone());
+        let mut id = None;
+        self.deliver(missed, async {
+            let connecting = self.hub.connect(&self.native, Identity::new("ann", ["guest"]), sink);
+            id = connecting.await.ok();
+        });
+        self.until("the one who came back to be live", || self.hub.stats().behind == 0);
+        id.expect("the hub takes everybody")
+    }
+
+    /// Sends somebody away, and waits until he is gone.
+    ///
+    /// # Panics
+    /// As [`until`](Self::until).
+    pub fn disconnect(&self, id: ConnectionId) {
+        let before = self.hub.stats().connections;
+        self.runtime.block_on(self.hub.disconnect(id, Close::Normal));
+        self.until("the hub to have one less", || self.hub.stats().connections < before);
+    }
+
     /// The hub.
     pub fn hub(&self) -> &Hub {
         &self.hub
@@ -84,6 +119,11 @@ impl InMemory {
     /// What its connections speak.
     pub fn protocol(&self) -> &ProtocolRef {
         &self.native
+    }
+
+    /// Has `work` done on the hub's thread, whenever something else is waited for there.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
     }
 
     /// Runs `work` on the hub's thread.

@@ -11,6 +11,9 @@
 //! native protocol's, and the peers send it too: no server has fewer bytes to write.
 //! Socket.IO has a frame of its own, which is the shorter one.
 //!
+//! What comes from a source that can be resumed says where it stands, before the payload:
+//! `"at":"k8TnQ2w.0f3K..."`, always as long. Peers have nothing of the kind.
+//!
 //! Where every client has a room, each message is for a room that is drawn, and is
 //! numbered within it. The draw has a fixed seed: all servers send the same.
 
@@ -25,6 +28,7 @@ pub const EVENT: &str = "message";
 
 const DIGITS: usize = 20;
 const HEAD: &str = r#"{"event":"message","room":""#;
+const AT: &str = r#"","at":""#;
 const DATA: &str = r#"","data":"#;
 const SOCKET_IO: &str = r#"42["message","#;
 const SEQ: &str = r#"{"seq":""#;
@@ -38,6 +42,8 @@ const SENT_AT: usize = SEQ_AT + DIGITS + SENT.len();
 const ROOM_PREFIX: &str = "r:";
 const ROOM_DIGITS: usize = 8;
 const ROOM_LEN: usize = ROOM_PREFIX.len() + ROOM_DIGITS;
+/// Bytes of a place in a source, as the native protocol tells it.
+pub const AT_LEN: usize = 30;
 /// Most rooms: more have no name.
 pub const MAX_ROOMS: usize = 100_000_000;
 
@@ -161,6 +167,11 @@ pub fn text_len(payload: usize, rooms: Rooms) -> usize {
     HEAD.len() + room + DATA.len() + payload + 1
 }
 
+/// As [`text_len`], of a text that says where it stands.
+pub fn text_at_len(payload: usize, rooms: Rooms) -> usize {
+    text_len(payload, rooms) + AT.len() + AT_LEN
+}
+
 /// Bytes of a whole Socket.IO packet whose payload has `payload` bytes.
 pub fn socket_io_len(payload: usize) -> usize {
     SOCKET_IO.len() + payload + 1
@@ -168,15 +179,28 @@ pub fn socket_io_len(payload: usize) -> usize {
 
 /// Reads the stamp of a native text; `None` where it is no such message.
 pub fn stamp(text: &[u8]) -> Option<Stamp> {
+    let (room, rest) = stamp_room(text)?;
+    stamp_of(room, rest.strip_prefix(DATA.as_bytes())?)
+}
+
+/// Reads the stamp of a native text that says where it stands, and that; `None` where it is
+/// no such message.
+pub fn stamp_at(text: &[u8]) -> Option<(Stamp, &[u8; AT_LEN])> {
+    let (room, rest) = stamp_room(text)?;
+    let (at, rest) = rest.strip_prefix(AT.as_bytes())?.split_first_chunk()?;
+    Some((stamp_of(room, rest.strip_prefix(DATA.as_bytes())?)?, at))
+}
+
+/// Whose room a native text is for, and what follows its name.
+fn stamp_room(text: &[u8]) -> Option<(Option<usize>, &[u8])> {
     let rest = text.strip_prefix(HEAD.as_bytes())?;
-    let (room, rest) = if let Some(rest) = rest.strip_prefix(ROOM.as_bytes()) {
+    Some(if let Some(rest) = rest.strip_prefix(ROOM.as_bytes()) {
         (None, rest)
     } else {
         let rest = rest.strip_prefix(ROOM_PREFIX.as_bytes())?;
         let (digits, rest) = rest.split_at_checked(ROOM_DIGITS)?;
         (Some(number(digits)? as usize), rest)
-    };
-    stamp_of(room, rest.strip_prefix(DATA.as_bytes())?)
+    })
 }
 
 /// Reads the stamp of a Socket.IO packet; `None` where it is no such message.
@@ -269,6 +293,20 @@ mod tests {
         assert_eq!(socket_io_stamp(packet.as_bytes()), Some(expected));
         assert_eq!(socket_io_stamp(br#"40{"sid":"x"}"#), None);
         assert_eq!(stamp(packet.as_bytes()), None);
+    }
+
+    #[test]
+    fn what_says_where_it_stands_is_read_too() {
+        let (room, text) = Messages::new(200, Rooms::Each, 7).unwrap().text(9);
+        let at = "k8TnQ2w.0123456789abcdefghijkl";
+        let text_at = text.replace(DATA, &[AT, at, DATA].concat());
+        assert_eq!(text_at.len(), text_at_len(200, Rooms::Each));
+        let expected = Stamp { room, seq: 0, sent: 9 };
+        assert_eq!(
+            stamp_at(text_at.as_bytes()),
+            Some((expected, at.as_bytes().try_into().unwrap()))
+        );
+        assert_eq!((stamp(text_at.as_bytes()), stamp_at(text.as_bytes())), (None, None));
     }
 
     #[test]

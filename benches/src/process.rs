@@ -118,6 +118,15 @@ impl Process {
         self.stdin = None;
     }
 
+    /// Ends it at once, as `kill -9` does: nobody is told.
+    ///
+    /// # Errors
+    /// Where the system does not do it.
+    pub fn kill(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
     pub(crate) fn say(&mut self, request: impl std::fmt::Display) -> Result<(), ProcessError> {
         // One write: a line is shorter than what a pipe takes whole.
         let line = format!("{request}\n");

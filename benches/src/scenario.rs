@@ -1,5 +1,5 @@
 //! What a hub does under trouble, over real sockets: clients that stop reading, leave all
-//! at once or send as much as they can, rooms that are large.
+//! at once, send as much as they can or all come back after a restart, rooms that are large.
 //!
 //! `fanout-bench scenarios [NAME...]`. Nothing is compared and no time is judged. What is
 //! judged is delivery: every client has to get every message of its room once and in
@@ -14,6 +14,9 @@
 //!   figures            lines of figures, JSON
 //! ```
 //!
+//! Those who come back get what was written to Kafka: there the server is `servers/reconnect`,
+//! and the clients are a herd of their own.
+//!
 //! Clients share the machine with their server, and what they read late counts as late: a
 //! latency is at most what the server is guilty of.
 
@@ -24,6 +27,7 @@ pub mod figures;
 mod flood;
 mod opening;
 pub(crate) mod probe;
+pub mod reconnect;
 mod server;
 mod stage;
 mod stall;
@@ -42,8 +46,8 @@ pub use failure::{Failure, SwarmError};
 
 use crate::machine::Machine;
 use crate::options::raise_descriptors;
-use crate::servers::scenario::serve;
-use control::Setting;
+use crate::servers::{reconnect as kafka, scenario as direct};
+use control::{KafkaSetting, Setting};
 use figures::Outcome;
 use stage::Stage;
 
@@ -66,11 +70,23 @@ pub enum Name {
     Flood,
     /// As many connections as a process can hold.
     Connections,
+    /// All come back after a restart, and Kafka is read again for them.
+    Reconnect,
+    /// The same, with what they have missed in memory.
+    ReconnectWarm,
 }
 
 impl Name {
-    const ALL: [Self; 6] =
-        [Self::Stalled, Self::Reread, Self::Storm, Self::Walk, Self::Flood, Self::Connections];
+    const ALL: [Self; 8] = [
+        Self::Stalled,
+        Self::Reread,
+        Self::Storm,
+        Self::Walk,
+        Self::Flood,
+        Self::Connections,
+        Self::Reconnect,
+        Self::ReconnectWarm,
+    ];
 
     /// Its name, as on the command line.
     pub fn name(self) -> &'static str {
@@ -81,6 +97,8 @@ impl Name {
             Self::Walk => "walk",
             Self::Flood => "flood",
             Self::Connections => "connections",
+            Self::Reconnect => "reconnect",
+            Self::ReconnectWarm => "reconnect-warm",
         }
     }
 
@@ -92,6 +110,8 @@ impl Name {
             Self::Walk => walk::run(stage),
             Self::Flood => flood::run(stage),
             Self::Connections => connections::run(stage),
+            Self::Reconnect => reconnect::run(stage, false),
+            Self::ReconnectWarm => reconnect::run(stage, true),
         }
     }
 }
@@ -120,15 +140,22 @@ pub struct Args {
     /// Seconds that one scenario may take before everything is given up.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub time_limit: u64,
+
+    /// What those who come back are told.
+    #[command(flatten)]
+    pub reconnect: reconnect::Options,
 }
 
 /// What a scenario's other process does.
-#[derive(clap::Subcommand, Clone, Copy, Debug)]
+#[derive(clap::Subcommand, Clone, Debug)]
 #[non_exhaustive]
 pub enum Serve {
     /// Be the server.
     #[command(hide = true)]
     Serve(Setting),
+    /// Be the server that reads Kafka.
+    #[command(hide = true)]
+    ServeKafka(KafkaSetting),
 }
 
 #[derive(Serialize)]
@@ -143,9 +170,14 @@ struct Report<'a> {
 /// # Errors
 /// Where an option cannot be used, or a scenario fails: its name and why.
 pub fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    if let Some(Serve::Serve(setting)) = &args.serve {
-        return Ok(serve(setting, io::stdin().lock(), io::stdout().lock())?);
+    if let Some(serve) = &args.serve {
+        let (input, output) = (io::stdin().lock(), io::stdout().lock());
+        return Ok(match serve {
+            Serve::Serve(setting) => direct::serve(setting, input, output),
+            Serve::ServeKafka(setting) => kafka::serve(setting, input, output),
+        }?);
     }
+    args.reconnect.check()?;
     if !(args.scale > 0.0 && args.scale <= 10.0) {
         return Err(format!("--scale: {} is not above 0 and at most 10", args.scale).into());
     }
@@ -163,7 +195,8 @@ pub fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let descriptors = raise_descriptors();
     for &name in names {
         let deadline = Instant::now() + Duration::from_secs(args.time_limit);
-        let stage = Stage { program: program.clone(), scale: args.scale, descriptors, deadline };
+        let (program, reconnect) = (program.clone(), args.reconnect.clone());
+        let stage = Stage { program, scale: args.scale, descriptors, reconnect, deadline };
         let outcome = name.run(&stage).map_err(|failure| Failed { name, failure })?;
         println!("{outcome}");
         outcomes.push(outcome);

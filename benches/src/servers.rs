@@ -6,9 +6,11 @@
 
 mod broadcast;
 mod channel;
+mod counters;
 mod fanout;
 mod floor;
 mod programs;
+pub(crate) mod reconnect;
 pub(crate) mod scenario;
 mod socketioxide;
 

@@ -21,8 +21,13 @@ fn stderr(output: &Output) -> String {
 
 /// Plays one, and hands back what it has reported, by line.
 fn play(name: &str) -> serde_json::Value {
+    play_with(name, &[])
+}
+
+fn play_with(name: &str, args: &[&str]) -> serde_json::Value {
     let json = std::env::temp_dir().join(format!("scenario-{name}-{}.json", std::process::id()));
-    let output = scenarios(&[name, "--scale", SMALL, "--json", json.to_str().unwrap()]);
+    let usual = [name, "--scale", SMALL, "--json", json.to_str().unwrap()];
+    let output = scenarios(&[&usual[..], args].concat());
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     let report = std::fs::read(&json).unwrap();
@@ -89,6 +94,32 @@ fn connections() {
     checked(&outcome, "the hub has 180 connections");
 }
 
+/// What one row of one figure says.
+fn figure(outcome: &serde_json::Value, what: &str) -> f64 {
+    let row = outcome["rows"].as_array().unwrap().iter().find(|row| row["what"] == what);
+    row.unwrap_or_else(|| panic!("{what}: {outcome}"))["figures"][0]["value"].as_f64().unwrap()
+}
+
+/// All come at once, so that nothing is there before they ask.
+const AT_ONCE: [&str; 6] = ["--clients", "60", "--missed", "70", "--within", "0"];
+
+#[test]
+fn reconnect() {
+    let outcome = play_with("reconnect", &AT_ONCE);
+    checked(&outcome, "all 4200 missed messages came to their clients, once and in order");
+    checked(&outcome, "nobody was told of a gap");
+    // Four rooms: what was missed is not in memory.
+    assert!(figure(&outcome, "records read again") >= 4.0 * 70.0, "{outcome}");
+    assert!(figure(&outcome, "passes") >= 1.0, "{outcome}");
+}
+
+#[test]
+fn reconnect_warm() {
+    let outcome = play_with("reconnect-warm", &AT_ONCE);
+    checked(&outcome, "all 4200 missed messages came to their clients, once and in order");
+    assert!(figure(&outcome, "records read again") < 1.0, "{outcome}");
+}
+
 #[test]
 fn what_does_not_come_in_time_fails_the_scenario() {
     let late = stderr(&scenarios(&["connections", "--scale", SMALL, "--time-limit", "1"]));
@@ -101,6 +132,12 @@ fn what_cannot_be_used_is_named() {
     assert_eq!(scale, "fanout-bench: --scale: 0 is not above 0 and at most 10\n");
     let limit = stderr(&scenarios(&["--time-limit", "0"]));
     assert_eq!(limit, "fanout-bench: --time-limit: 0 is not from 1 to 3600\n");
+    let within = stderr(&scenarios(&["reconnect", "--within", "61"]));
+    assert_eq!(within, "fanout-bench: --within: 61 is not from 0 to 60\n");
+    let missed = stderr(&scenarios(&["reconnect", "--missed", "0"]));
+    assert_eq!(missed, "fanout-bench: --missed: 0 is not from 1 to 1000000\n");
+    let missed = stderr(&scenarios(&["reconnect", "--scale", SMALL, "--missed", "1000000"]));
+    assert!(missed.contains("records that the embedded broker keeps"), "{missed}");
     let name = stderr(&scenarios(&["earthquake"]));
     assert!(name.contains("[possible values: stalled, reread, storm"), "{name}");
 }

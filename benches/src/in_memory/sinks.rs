@@ -1,12 +1,12 @@
-//! Sinks of the benches: one that takes all, one that takes nothing until it is let,
-//! one that acts when it is woken.
+//! Sinks of the benches: one that takes all, one that comes back and takes all, one that
+//! takes nothing until it is let, one that acts when it is woken.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use fanout::{Close, Gap, Input, Session, Sink};
+use fanout::{Close, Cursor, Gap, Input, Room, Session, Sink};
 
 /// Takes everything, and counts its bytes without a lock or an allocation.
 #[derive(Debug, Default)]
@@ -30,6 +30,48 @@ impl Sink for NullSink {
     fn heartbeat(&mut self, _: &mut Session<'_>) {}
 
     fn gap(&mut self, _: &mut Session<'_>, _: &Gap) {}
+
+    fn closing(&mut self, session: &mut Session<'_>, _: &Close) {
+        session.finish();
+    }
+}
+
+/// Comes back to a room with a cursor, and takes everything.
+#[derive(Debug)]
+pub struct ReturningSink {
+    room: Room,
+    cursor: Cursor,
+    inner: NullSink,
+}
+
+impl ReturningSink {
+    /// To this room, with this cursor.
+    pub fn new(room: Room, cursor: Cursor) -> Self {
+        Self { room, cursor, inner: NullSink::default() }
+    }
+}
+
+impl Sink for ReturningSink {
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.inner.try_write(slices)
+    }
+
+    fn try_read(&mut self, _: &mut Session<'_>, _: &mut [u8]) -> io::Result<Input> {
+        Ok(Input::Blocked)
+    }
+
+    fn opened(&mut self, session: &mut Session<'_>) {
+        session.join(&self.room).expect("whoever comes back may be in the room");
+        assert!(session.resume(self.cursor.as_str()), "the cursor is one of this hub's");
+    }
+
+    fn heartbeat(&mut self, _: &mut Session<'_>) {}
+
+    /// # Panics
+    /// Always: a bench that loses something measures something else.
+    fn gap(&mut self, _: &mut Session<'_>, gap: &Gap) {
+        panic!("something is missing: {gap:?}");
+    }
 
     fn closing(&mut self, session: &mut Session<'_>, _: &Close) {
         session.finish();

@@ -6,6 +6,7 @@
 //! | `publish ROOM N` | | publish the next `N` messages of a room as one burst |
 //! | `stream ROOM HZ N` | | publish `N` messages, `HZ` a second, on a thread of its own |
 //! | `stats` | `stats JSON` | what the hub is doing: [`HubStats`] |
+//! | `counters` | `counters JSON` | what it has counted, by name; of one that reads Kafka |
 //! | `cpu` | `cpu NANOSECONDS` | what the process has used so far |
 //! | `probe` | | from now on, look how long a task waits for its turn |
 //! | `waited` | `waited JSON` | how long it did, and look no more: [`Waited`] |
@@ -43,6 +44,8 @@ pub enum Request {
     },
     /// What the hub is doing.
     Stats,
+    /// What it has counted.
+    Counters,
     /// What it has used.
     Cpu,
     /// Begin to look how long a task waits.
@@ -54,7 +57,7 @@ pub enum Request {
 /// A line that is no request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}`: not `publish ROOM N`, `stream ROOM HZ N`, `stats`, `cpu`, `probe` or \
+    "`{0}`: not `publish ROOM N`, `stream ROOM HZ N`, `stats`, `counters`, `cpu`, `probe` or \
      `waited` with ROOM below {MAX_ROOMS}, HZ to {MAX_HZ} and N to {MAX_MESSAGES}"
 )]
 pub struct RequestError(String);
@@ -65,6 +68,7 @@ impl fmt::Display for Request {
             Self::Publish(room, burst) => write!(f, "publish {room} {burst}"),
             Self::Stream { room, hz, messages } => write!(f, "stream {room} {hz} {messages}"),
             Self::Stats => f.write_str("stats"),
+            Self::Counters => f.write_str("counters"),
             Self::Cpu => f.write_str("cpu"),
             Self::Probe => f.write_str("probe"),
             Self::Waited => f.write_str("waited"),
@@ -92,6 +96,7 @@ impl FromStr for Request {
                 Some(Self::Stream { room, hz, messages })
             })(),
             ["stats"] => Some(Self::Stats),
+            ["counters"] => Some(Self::Counters),
             ["cpu"] => Some(Self::Cpu),
             ["probe"] => Some(Self::Probe),
             ["waited"] => Some(Self::Waited),
@@ -111,6 +116,13 @@ pub struct HubStats {
     pub behind: usize,
     /// Bytes that the log holds.
     pub log_bytes: u64,
+}
+
+impl HubStats {
+    pub(crate) fn of(stats: &fanout::Stats) -> Self {
+        let (connections, behind) = (stats.connections, stats.behind);
+        Self { connections, behind, log_bytes: stats.log.bytes }
+    }
 }
 
 /// How long a task of the runtime waited for its turn while the shards worked.
@@ -160,6 +172,49 @@ impl Setting {
     }
 }
 
+/// How the server of a scenario is built that reads Kafka.
+#[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)] // Both ends are in this package.
+pub struct KafkaSetting {
+    /// Where the brokers are.
+    #[arg(long)]
+    pub brokers: String,
+    /// What is read.
+    #[arg(long)]
+    pub topic: String,
+    /// What the log is called, where the broker is an embedded one.
+    #[arg(long)]
+    pub log_identity: Option<String>,
+    /// What was there before is read again at the start, and not only what is new.
+    #[arg(long)]
+    pub warm: bool,
+    /// Bytes of the log, where the default is less.
+    #[arg(long)]
+    pub log_bytes: u64,
+    /// Records that a client may have missed, where the default is less.
+    #[arg(long)]
+    pub replay_records: u64,
+    /// Bytes of what was read again that are kept at once; the default where it is not said.
+    #[arg(long)]
+    pub replay_bytes: Option<u64>,
+}
+
+impl KafkaSetting {
+    /// The arguments that it is read from.
+    pub fn args(&self) -> Vec<String> {
+        let mut args = vec![
+            format!("--brokers={}", self.brokers),
+            format!("--topic={}", self.topic),
+            format!("--log-bytes={}", self.log_bytes),
+            format!("--replay-records={}", self.replay_records),
+        ];
+        args.extend(self.replay_bytes.map(|bytes| format!("--replay-bytes={bytes}")));
+        args.extend(self.log_identity.iter().map(|log| format!("--log-identity={log}")));
+        args.extend(self.warm.then(|| "--warm".to_owned()));
+        args
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +226,7 @@ mod tests {
             Request::Publish(1, 64),
             Request::Stream { room: 1, hz: 100, messages: 300 },
             Request::Stats,
+            Request::Counters,
             Request::Cpu,
             Request::Probe,
             Request::Waited,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::broker::BrokerError;
 use crate::load::{FrameError, HandshakeError};
 use crate::process::ProcessError;
 
@@ -86,6 +87,9 @@ pub enum Failure {
         /// How many descriptors there are.
         descriptors: usize,
     },
+    /// Where clients' messages come from.
+    #[error("the broker")]
+    Broker(#[from] BrokerError),
     /// What has to hold does not.
     #[error("{0}")]
     Wrong(String),

@@ -1,5 +1,6 @@
 //! The server of a scenario, in a process of its own.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::control::{HubStats, Request, Setting, Waited};
+use super::control::{HubStats, KafkaSetting, Request, Setting, Waited};
 use crate::process::{Process, ProcessError};
 
 /// The server's process, which ends with its handle.
@@ -27,8 +28,26 @@ impl Server {
         setting: &Setting,
         deadline: Instant,
     ) -> Result<Self, ProcessError> {
+        Self::start_as("serve", program, setting.args(), deadline)
+    }
+
+    /// The same, with a server that reads Kafka; until it has read what is there.
+    pub(super) fn start_kafka(
+        program: &Path,
+        setting: &KafkaSetting,
+        deadline: Instant,
+    ) -> Result<Self, ProcessError> {
+        Self::start_as("serve-kafka", program, setting.args(), deadline)
+    }
+
+    fn start_as(
+        name: &str,
+        program: &Path,
+        args: Vec<String>,
+        deadline: Instant,
+    ) -> Result<Self, ProcessError> {
         let mut command = Command::new(program);
-        command.args(["scenarios", "serve"]).args(setting.args());
+        command.args(["scenarios", name]).args(args);
         Ok(Self { process: Process::start(command, deadline)?, deadline })
     }
 
@@ -48,6 +67,11 @@ impl Server {
         self.ask(Request::Stats).map(|Told(stats)| stats)
     }
 
+    /// What it has counted, by name.
+    pub(super) fn counters(&mut self) -> Result<BTreeMap<String, u64>, ProcessError> {
+        self.ask(Request::Counters).map(|Told(counters)| counters)
+    }
+
     /// How long a task has waited for its turn since [`Request::Probe`].
     pub(super) fn waited(&mut self) -> Result<Waited, ProcessError> {
         self.ask(Request::Waited).map(|Told(waited)| waited)
@@ -58,9 +82,19 @@ impl Server {
         Some(self.process.memory()?.held)
     }
 
+    /// The most that it has held.
+    pub(super) fn peak_memory(&self) -> Option<u64> {
+        Some(self.process.memory()?.peak)
+    }
+
     /// What it has used, user and system.
     pub(super) fn cpu(&mut self) -> Result<Duration, ProcessError> {
         self.process.cpu(self.deadline)
+    }
+
+    /// Ends it at once: nobody is told.
+    pub(super) fn kill(self) -> std::io::Result<()> {
+        self.process.kill()
     }
 
     /// Closes its stdin, upon which it ends.

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::control::Setting;
 use super::failure::{Failure, SwarmError};
+use super::reconnect;
 use super::server::Server;
 use super::swarm::Swarm;
 
 /// Descriptors of a process beside those of its clients.
-const SPARE: usize = 100;
+pub(super) const SPARE: usize = 100;
 
 /// What every scenario is given.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Stage {
     pub(super) scale: f64,
     /// How many a process may have.
     pub(super) descriptors: usize,
+    /// What the scenarios of those who come back are told beside that.
+    pub(super) reconnect: reconnect::Options,
     /// When everything is given up.
     pub(super) deadline: Instant,
 }

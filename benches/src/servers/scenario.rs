@@ -69,15 +69,13 @@ pub(crate) fn serve(
                 stream = Some(thread);
             }
             Request::Stats => {
-                let stats = publisher.hub.stats();
-                let stats = HubStats {
-                    connections: stats.connections,
-                    behind: stats.behind,
-                    log_bytes: stats.log.bytes,
-                };
+                let stats = HubStats::of(&publisher.hub.stats());
                 writeln!(output, "stats {}", serde_json::to_string(&stats)?)?;
             }
             Request::Cpu => writeln!(output, "cpu {}", clock::process_cpu().as_nanos())?,
+            Request::Counters => {
+                return Err(io::Error::other("`counters`: not of this server"));
+            }
             Request::Probe => probe = Some(Probe::start(runtime.handle())),
             Request::Waited => {
                 let waited = probe.take().map(Probe::end).unwrap_or_default();

@@ -206,7 +206,7 @@ impl Shard {
             return Some(Progress::Lost);
         };
         *budget = budget.saturating_sub(collected.looked * LOOK);
-        self.write_collected(key, collected, budget)
+        self.write_collected(key, collected, replayed.as_deref(), budget)
     }
 
     /// Has read all that a replay has.
@@ -246,6 +246,7 @@ impl Shard {
         &mut self,
         key: usize,
         collected: Collected,
+        replayed: Option<&Replayed>,
         budget: &mut usize,
     ) -> Option<Progress> {
         let connection = &mut self.connections[key];
@@ -260,6 +261,9 @@ impl Shard {
                 Err(_) => return Some(Progress::Failed),
             };
             behind.moved = self.now;
+            if let Some(replayed) = replayed {
+                replayed.note_moved();
+            }
             *budget = budget.saturating_sub(taken);
             self.counters.delivered(0, taken);
             let mut left = taken;

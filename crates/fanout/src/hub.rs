@@ -178,7 +178,8 @@ impl Hub {
     }
 
     /// Makes a protocol known, whose frames are then encoded once for all of its
-    /// connections.
+    /// connections. Best before anything is published: what was published before a second
+    /// protocol was known is encoded for each of its connections anew.
     ///
     /// # Panics
     /// At the 257th.

@@ -39,7 +39,8 @@ pub struct Limits {
     /// Records that one client may have missed beyond the log, to be read again for it;
     /// where it is more it is told of a gap. 200,000.
     pub replay_records: u64,
-    /// Bytes of what was read again that are kept at once. 64 MiB.
+    /// Bytes of what was read again that are kept at once; one pass reads half as many. Where
+    /// what all have missed is more, those who come back wait for one another. 128 MiB.
     pub replay_bytes: u64,
     /// How long one pass over the source may take, and how long a client waits for one
     /// before it is told of a gap. 30 s.
@@ -71,7 +72,7 @@ impl Default for Limits {
             retry_after: Duration::from_secs(2),
             catch_up_bytes: 256 << 10,
             replay_records: 200_000,
-            replay_bytes: 64 << 20,
+            replay_bytes: 128 << 20,
             replay_timeout: Duration::from_secs(30),
             replay_keep: Duration::from_secs(30),
             resumes_per_second: 10_000,

@@ -20,7 +20,7 @@
 mod waiting;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -39,6 +39,10 @@ pub(crate) use waiting::{Replays, Verdict, Waiter};
 const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks whether what was read again is still being read.
 const LOOK: Duration = Duration::from_millis(10);
+/// Who reads a replay and takes nothing for so long does not hold up the next pass.
+const QUIET: Duration = Duration::from_millis(250);
+/// How long those who do read on may hold it up.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Most records that a pass reads before what somebody asked for: whoever asks next is
 /// likely to want a little more.
 const MARGIN: u64 = 4096;
@@ -50,6 +54,8 @@ pub(crate) struct Replayed {
     done: AtomicBool,
     /// Each who reads it has a clone.
     readers: Arc<()>,
+    /// How often anybody took something of it.
+    moved: AtomicU64,
 }
 
 /// A part of a lane that is to be read.
@@ -66,7 +72,13 @@ impl Replayed {
         // Its one reader is the pass: what that has read is kept until the next one begins,
         // also where a single batch is more than may be kept.
         let readers = Arc::default();
-        Self { log: Log::new(keep, 1, now), done: AtomicBool::new(false), readers }
+        let (done, moved) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { log: Log::new(keep, 1, now), done, readers, moved }
+    }
+
+    /// Somebody has taken something of it.
+    pub(crate) fn note_moved(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether nothing more comes behind what it has, for now.
@@ -129,6 +141,7 @@ impl<R: Router> Replayer<R> {
                 continue;
             }
             let waiters = self.answer_from_current(waiters);
+            let waiters = self.let_read(&service, waiters).await;
             if let Err((error, waiters)) = self.pass(&service, waiters).await {
                 tracing::warn!(%error, "replay failed; trying on");
                 metrics::counter!("fanout_replay_failures_total").increment(1);
@@ -136,6 +149,39 @@ impl<R: Router> Replayer<R> {
                 tokio::time::sleep(RETRY).await;
             }
         }
+    }
+
+    /// Waits for those who read what there is, where the next pass would take it from them:
+    /// in a storm of reconnects everybody would be driven out by those who come a little
+    /// later, again and again. Returns who needs that pass then.
+    async fn let_read(&mut self, service: &Service, mut waiters: Vec<Waiter>) -> Vec<Waiter> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let (mut moved, mut quiet) = (0, tokio::time::Instant::now() + QUIET);
+        while let Some(current) = &self.current {
+            let missing = |waiter: &Waiter| {
+                let has = |(lane, position): &(LaneId, Position)| {
+                    current.log.oldest(*lane).is_none_or(|oldest| oldest <= position.offset)
+                };
+                !waiter.missing.iter().all(has)
+            };
+            let full =
+                current.log.stats(Instant::now()).bytes > self.shared.limits.replay_bytes / 2;
+            if waiters.is_empty()
+                || !(full || waiters.iter().any(missing))
+                || !current.is_read()
+                || tokio::time::Instant::now() >= deadline.min(quiet)
+            {
+                break;
+            }
+            let now = current.moved.load(Ordering::Relaxed);
+            if std::mem::replace(&mut moved, now) != now {
+                quiet = tokio::time::Instant::now() + QUIET;
+            }
+            let _ = timeout(LOOK, service.asked.notified()).await;
+            waiters.extend(service.take());
+            waiters = self.answer_from_current(waiters);
+        }
+        waiters
     }
 
     fn tell(&self, waiter: &Waiter, verdict: Verdict) {

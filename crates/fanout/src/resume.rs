@@ -37,9 +37,9 @@ use crate::shard::Shard;
 use crate::sink::{GapReason, Token};
 
 /// How often a connection may fall off what it reads before it is too slow.
-const FALLS: u8 = 3;
+const FALLS: u8 = 16;
 /// Replays that one resume may take before it is too much.
-const PASSES: u8 = 16;
+const PASSES: u8 = 32;
 /// How long a cursor may be ahead of this node before the source is asked whether it goes
 /// that far.
 const AHEAD: Duration = Duration::from_secs(1);

@@ -163,7 +163,8 @@ impl Shared {
                 known.push(room);
             }
         }
-        let protocols = self.protocols.read().expect("no panic under this lock").len();
+        // Room for one that is made known a little later than the first events are read.
+        let protocols = self.protocols.read().expect("no panic under this lock").len().max(1);
         let rules = self.rooms.rules();
         let conflated = |room: &RoomRef| rules.policy(room.rule()) == Policy::Conflate;
         let key = key.filter(|_| known.iter().all(conflated));

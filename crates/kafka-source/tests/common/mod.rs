@@ -161,10 +161,12 @@ impl Reader {
         lanes.find(is).expect("a lane whose place was told").clone()
     }
 
-    /// Checks that each hole in the offsets of the only lane was told of where it is.
+    /// Checks that each hole in the offsets of the only lane, which was read from its start,
+    /// was told of where it is.
     pub(crate) fn assert_lost_where_missing(&self) {
         let offsets: Vec<u64> = self.events.iter().map(|event| event.offset).collect();
-        let holes = (1..offsets.len()).filter(|i| offsets[*i] != offsets[i - 1] + 1);
+        let follows = |i: usize| i.checked_sub(1).map_or(0, |before| offsets[before] + 1);
+        let holes = (0..offsets.len()).filter(|i| offsets[*i] != follows(*i));
         assert_eq!(self.lost, holes.collect::<Vec<_>>(), "{offsets:?}");
     }
 

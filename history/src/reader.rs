@@ -65,8 +65,25 @@ pub(crate) fn client(brokers: &str) -> ClientConfig {
     config
 }
 
+/// How long nobody may be reached before a new client is made: one that asked a broker
+/// which was just starting may know none any more (confluentinc/librdkafka#5301).
+const LOST: Duration = Duration::from_secs(5);
+
+fn consumer(brokers: &str) -> Result<BaseConsumer<Quiet>, Error> {
+    client(brokers)
+        .set("group.id", "fanout-history")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "50")
+        .create_with_context(Quiet)
+        .map_err(Error::kafka)
+}
+
 struct Reader {
+    brokers: String,
     consumer: BaseConsumer<Quiet>,
+    /// Since when nobody has been reached.
+    unreached: Option<Instant>,
     records: Shared,
     known: HashSet<LaneName>,
     asked: Option<Instant>,
@@ -74,14 +91,20 @@ struct Reader {
 
 impl Reader {
     fn new(brokers: &str, records: Shared) -> Result<Self, Error> {
-        let consumer = client(brokers)
-            .set("group.id", "fanout-history")
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("fetch.wait.max.ms", "50")
-            .create_with_context(Quiet)
-            .map_err(Error::kafka)?;
-        Ok(Self { consumer, records, known: HashSet::new(), asked: None })
+        let (brokers, consumer) = (brokers.to_owned(), consumer(brokers)?);
+        Ok(Self { brokers, consumer, unreached: None, records, known: HashSet::new(), asked: None })
+    }
+
+    /// Nobody was reached: begins anew where that has lasted. What is read twice is the same.
+    fn unreached(&mut self) {
+        let since = *self.unreached.get_or_insert_with(Instant::now);
+        if since.elapsed() < LOST {
+            return;
+        }
+        if let Ok(new) = consumer(&self.brokers) {
+            (self.consumer, self.unreached) = (new, None);
+            self.known.clear();
+        }
     }
 
     /// Finds partitions that are new.
@@ -91,8 +114,9 @@ impl Reader {
         }
         self.asked = Some(Instant::now());
         let Ok(metadata) = self.consumer.fetch_metadata(None, Duration::from_secs(2)) else {
-            return;
+            return self.unreached();
         };
+        self.unreached = None;
         let mut lanes = Vec::new();
         for topic in metadata.topics().iter().filter(|t| topics::ALL.contains(&t.name())) {
             let partitions = topic.partitions().iter();

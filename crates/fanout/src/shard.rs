@@ -9,6 +9,9 @@
 //! shard is in one place of the log. What is up to there the connection does not get,
 //! what comes after it gets as the shard goes on; there is no third case.
 
+mod calls;
+mod sweep;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
@@ -24,10 +27,9 @@ use crate::frame::ProtocolRef;
 use crate::log::Place;
 use crate::members::Members;
 use crate::metrics::Counters;
-use crate::position::{Cursor, Frontier, Position};
+use crate::position::{Cursor, Frontier};
 use crate::replay::Verdict;
 use crate::role::{Identity, Rights};
-use crate::session::{Ending, Session};
 use crate::shared::Shared;
 use crate::sink::{Close, Input, Readiness, Ready, Sink, Token};
 use crate::walk::Walk;
@@ -39,9 +41,6 @@ const WRITES: std::ops::RangeInclusive<usize> = 16..=1024;
 /// Commands and reads of one turn.
 const COMMANDS: usize = 64;
 const READS: usize = 64;
-/// Connections looked at in one step of a sweep, and entries for their sake.
-const SWEEP: usize = 1024;
-const SWEEP_ENTRIES: usize = 16 * 1024;
 /// Bytes read at once.
 const SCRATCH: usize = 16 * 1024;
 
@@ -354,82 +353,6 @@ impl Shard {
         self.read_again(key);
     }
 
-    /// Calls a connection's sink, then does what it has asked for and writes what it has
-    /// sent.
-    pub(crate) fn with_sink<R>(
-        &mut self,
-        key: usize,
-        call: impl FnOnce(&mut dyn Sink, &mut Session<'_>) -> R,
-    ) -> R {
-        let result = self.call_sink(key, call);
-        self.flush(key);
-        result
-    }
-
-    /// As [`with_sink`](Self::with_sink), but what it has sent waits for whoever writes.
-    pub(crate) fn call_sink<R>(
-        &mut self,
-        key: usize,
-        call: impl FnOnce(&mut dyn Sink, &mut Session<'_>) -> R,
-    ) -> R {
-        self.called(key, false, call)
-    }
-
-    fn called<R>(
-        &mut self,
-        key: usize,
-        opening: bool,
-        call: impl FnOnce(&mut dyn Sink, &mut Session<'_>) -> R,
-    ) -> R {
-        let sink = self.connections[key].sink.take();
-        let mut sink = sink.expect("a sink's call does not come back to its shard");
-        let mut session = Session { shard: self, key, ending: None, opening };
-        let result = call(&mut *sink, &mut session);
-        let ending = session.ending;
-        self.connections[key].sink = Some(sink);
-        if self.connections[key].control_bytes() > self.shared.limits.control_bytes {
-            // It makes the server queue and does not read.
-            self.condemn(key);
-        }
-        match ending {
-            Some(Ending::Close(close)) => self.begin_close(key, &close),
-            Some(Ending::Finish) => self.finish(key),
-            None => {}
-        }
-        result
-    }
-
-    /// What a connection has; see [`Session::cursor`].
-    pub(crate) fn cursor_of(&mut self, key: usize) -> Option<Cursor> {
-        let connection = &self.connections[key];
-        if let Flow::Behind(behind) = &connection.flow {
-            if let Some(resume) = &behind.resume {
-                let mut seen = resume.seen.clone();
-                if behind.has_all() {
-                    // It has what its shard has, and more.
-                    seen.advance_to(&self.frontier);
-                }
-                return Some(self.shared.lanes.seal(seen.iter()));
-            }
-            if !connection.has_all() && behind.gap.is_none() {
-                return None;
-            }
-        }
-        match &self.cursor {
-            Some((batch, cursor)) if *batch == self.batch => Some(cursor.clone()),
-            _ => {
-                let cursor = self.seal(&self.frontier);
-                self.cursor = Some((self.batch, cursor.clone()));
-                Some(cursor)
-            }
-        }
-    }
-
-    fn seal(&self, frontier: &Frontier) -> Cursor {
-        let places = frontier.iter().map(|(lane, next)| (lane, Position::before(next)));
-        self.shared.lanes.seal(places)
-    }
-
     fn read(&mut self, key: usize) {
         let now = self.tenths();
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -491,64 +414,6 @@ impl Shard {
         }
         #[cfg(not(unix))]
         let _ = (key, write);
-    }
-
-    /// Heartbeats, ends of identities, limits of those behind: a part of all
-    /// connections each turn.
-    fn sweep_some(&mut self) {
-        let Some(from) = self.sweep else { return };
-        let slots = self.connections.capacity();
-        let mut to = (from + SWEEP).min(slots);
-        let mut looked = 0;
-        for key in from..to {
-            if self.connections.contains(key) {
-                looked += self.sweep_one(key);
-            }
-            if looked > SWEEP_ENTRIES {
-                to = key + 1;
-                break;
-            }
-        }
-        self.sweep = (to < slots).then_some(to);
-        if self.sweep.is_none() {
-            self.counters.rooms = self.members.len() as u64;
-            if self.index == 0 {
-                self.shared.housekeeping(self.now);
-            }
-            self.counters.resuming = self.resuming.len() as u64;
-            self.counters.record(self.index, self.connections.len());
-        }
-    }
-
-    /// Returns how many entries were looked at.
-    fn sweep_one(&mut self, key: usize) -> usize {
-        let (now, heartbeat) = (self.tenths(), self.heartbeat_tenths());
-        let connection = &mut self.connections[key];
-        match connection.phase {
-            Phase::Open => {}
-            Phase::Closing { deadline } | Phase::Finishing { deadline } => {
-                if deadline <= self.now {
-                    self.condemn(key);
-                }
-                return 0;
-            }
-            Phase::Dead => return 0,
-        }
-        if connection.identity.expired(self.wall) {
-            self.begin_close(key, &Close::TokenExpired);
-            return 0;
-        }
-        let looked = self.sweep_behind(key);
-        let connection = &mut self.connections[key];
-        if connection.phase == Phase::Open && connection.heartbeat_at <= now {
-            connection.heartbeat_at = now + heartbeat;
-            self.with_sink(key, Sink::heartbeat);
-        }
-        looked
-    }
-
-    fn heartbeat_tenths(&self) -> u32 {
-        (self.shared.limits.heartbeat.as_millis() / 100).max(1) as u32
     }
 
     /// Tenths of a second since the shard began: thirteen years of them.

@@ -17,6 +17,7 @@
 //! are and the shard is in one place of the log whenever it acts on them.
 
 mod groups;
+mod loss;
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
@@ -32,7 +33,6 @@ use crate::members::{Members, claim};
 use crate::role::ViewId;
 use crate::shard::Shard;
 use crate::shared::Shared;
-use crate::sink::GapReason;
 
 /// Entries with members, entries and bytes that one walk takes, unless the first
 /// batch alone has more.
@@ -477,35 +477,6 @@ impl Shard {
             self.queue_catch_up(key as usize);
         }
         self.counters.publish(self.connections.len(), &self.shared.shards[self.index].counts);
-    }
-
-    /// A connection has all up to where the shard is, and goes on with it.
-    pub(crate) fn follow(&mut self, key: usize) {
-        if !std::mem::replace(&mut self.behind(key).follows, true) {
-            self.following.push(key as u32);
-        }
-    }
-
-    /// Something is lost: everybody is told, after what stands before it.
-    fn note_loss(&mut self, batch: &Arc<Batch>) {
-        for (lane, next) in &batch.frontier {
-            self.frontier.advance(*lane, *next);
-        }
-        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            if self.connections[key].phase != Phase::Open {
-                continue;
-            }
-            let behind = self.behind(key);
-            if behind.has_all() {
-                behind.gap = Some(GapReason::Expired);
-                // Or it would be told again when it reads on over it.
-                behind.jump_to(Place::in_batch(batch, batch.end()));
-                self.follow(key);
-            } else if behind.reads_log() {
-                behind.read_to = behind.read_to.max(batch.end());
-            }
-        }
     }
 
     /// Writes to one connection what its group gets.

@@ -135,11 +135,7 @@ impl Store {
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            // Whoever asked may have gone.
-            let _ = answer.send(job(connection));
-        });
+        let (job, answered) = answering(job);
         self.jobs.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
@@ -153,10 +149,7 @@ impl Store {
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            let _ = answer.send(job(connection));
-        });
+        let (job, answered) = answering(job);
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
@@ -174,6 +167,18 @@ impl Store {
         })
         .await
     }
+}
+
+/// A job for the thread, and where its answer comes.
+fn answering<T: Send + 'static>(
+    job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T, StoreError>>) {
+    let (answer, answered) = oneshot::channel();
+    let job: Job = Box::new(move |connection| {
+        // Whoever asked may have gone.
+        let _ = answer.send(job(connection));
+    });
+    (job, answered)
 }
 
 impl StoreThread {

@@ -1,6 +1,6 @@
 //! What a source hands on: one record.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -26,22 +26,35 @@ pub struct Event {
     pub time: SystemTime,
     /// The record's value.
     pub payload: Bytes,
-    /// The payload, where whoever made this event has checked it.
-    checked: Option<Json>,
+    /// The payload, once somebody has checked it.
+    checked: OnceLock<Json>,
 }
 
 impl Event {
     /// A record without key and headers, written at the epoch.
     pub fn new(lane: Arc<Lane>, offset: u64, payload: Bytes) -> Self {
         let time = SystemTime::UNIX_EPOCH;
-        Self { lane, offset, key: None, headers: Vec::new(), time, payload, checked: None }
+        Self {
+            lane,
+            offset,
+            key: None,
+            headers: Vec::new(),
+            time,
+            payload,
+            checked: OnceLock::new(),
+        }
     }
 
     /// A record whose payload was checked to be JSON.
     pub fn from_json(lane: Arc<Lane>, offset: u64, payload: &Json) -> Self {
-        let mut event = Self::new(lane, offset, payload.as_bytes().clone());
-        event.checked = Some(payload.clone());
-        event
+        Self::new(lane, offset, Bytes::new()).with_json(payload)
+    }
+
+    /// Sets the payload to one that was checked to be JSON.
+    pub fn with_json(mut self, payload: &Json) -> Self {
+        self.payload = payload.as_bytes().clone();
+        self.checked = payload.clone().into();
+        self
     }
 
     /// Sets the key.
@@ -74,15 +87,16 @@ impl Event {
 
     /// The payload as one JSON value, to be passed on as it is.
     ///
-    /// Free where the source has checked it already.
+    /// Checked once: free from then on, and where a decoder has done it.
     ///
     /// # Errors
     /// [`JsonError`] where it is not JSON.
     pub fn json(&self) -> Result<Json, JsonError> {
-        match &self.checked {
-            Some(json) => Ok(json.clone()),
-            None => Json::parse(self.payload.clone()),
+        if let Some(json) = self.checked.get() {
+            return Ok(json.clone());
         }
+        let json = Json::parse(self.payload.clone())?;
+        Ok(self.checked.get_or_init(|| json).clone())
     }
 
     /// The payload, deserialized; borrows from the event.

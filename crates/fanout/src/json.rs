@@ -38,6 +38,14 @@ impl Json {
         Ok(Self(bytes))
     }
 
+    /// A value that was met when all of `bytes` was parsed: a part of them.
+    ///
+    /// # Panics
+    /// Where it is not.
+    pub(crate) fn within(bytes: &Bytes, value: &RawValue) -> Self {
+        Self(bytes.slice_ref(value.get().as_bytes()))
+    }
+
     /// Serializes `value`.
     ///
     /// # Errors

@@ -86,8 +86,9 @@
 //! | `source`, `memory` | where events come from |
 //! | `event`, `position` | what one is, and where it stands: [`Event`], [`Lane`], [`Cursor`] |
 //! | `keys`, `lanes` | the same as clients get it: sealed by a [`Keyring`], and read again |
-//! | `pipeline` | source to router to hub, from start to drain |
-//! | `router` | from an event to emissions |
+//! | `pipeline` | source to hub, from start to drain |
+//! | `routing`, `decode`, `router` | from a record to an event to emissions to entries |
+//! | `poison` | records that cannot be used: [`Poison`] |
 //! | `role`, `room`, `room_table` | who may be where and see what; rooms as small numbers |
 //! | `hub`, `limits`, `shared` | the handle: publish, connect, statistics; its bounds; what shards share |
 //! | `frame` | an emission encoded once for a protocol and a view |
@@ -113,6 +114,7 @@ mod catch_up;
 mod closing;
 mod conflate;
 mod connection;
+mod decode;
 mod error;
 mod event;
 mod frame;
@@ -128,6 +130,7 @@ pub mod metrics;
 mod overflow;
 mod pending;
 mod pipeline;
+mod poison;
 mod position;
 mod replay;
 mod resume;
@@ -136,6 +139,7 @@ mod role;
 mod room;
 mod room_table;
 mod router;
+mod routing;
 mod seen;
 mod session;
 mod shard;
@@ -146,6 +150,7 @@ mod source;
 mod sync;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+mod throttle;
 mod too_far;
 mod walk;
 
@@ -153,6 +158,7 @@ mod walk;
 mod model_tests;
 
 pub use connection::ConnectionId;
+pub use decode::{CloudEvents, DecodeError, Decoder, JsonPayload, NotCloudEvent, Raw};
 pub use error::{ConnectError, PublishError};
 pub use event::Event;
 pub use frame::{Delivery, Frame, Protocol, ProtocolRef};
@@ -164,6 +170,7 @@ pub use log::LogStats;
 pub use memory::{MemoryError, MemorySource, MemoryTopic};
 pub use overflow::{Overflow, Policy};
 pub use pipeline::{Pipeline, PipelineStop};
+pub use poison::{DeadLetter, DeadLetterError, DeadLetters, Poison};
 pub use position::{At, Cursor, Lane};
 pub use role::{Access, AccessError, Identity, Rights, Role, RoleAccess, View};
 pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomPattern};
@@ -175,3 +182,4 @@ pub use source::{
     Bounds, EventBatch, Replay, ReplayError, ReplayRange, Source, SourceError, SourceHealth,
     SourceReporter, SourceStatus,
 };
+pub use throttle::Throttle;

@@ -1,19 +1,19 @@
 //! Source to router to hub, from start to drain.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::event::Event;
-use crate::frame::Entry;
+use crate::decode::{Decoder, Raw};
 use crate::hub::Hub;
-use crate::log::Moved;
-use crate::position::{LaneId, Position};
+use crate::poison::{Halted, Poison, Poisoned};
+use crate::position::{Lane, LaneId};
 use crate::replay::Replayer;
-use crate::router::{Emission, RouteError, Router};
+use crate::router::Router;
+use crate::routing::{Routed, Routing};
 use crate::shared::Shared;
 use crate::source::{EventBatch, Source, SourceError, SourceStatus};
 
@@ -30,10 +30,11 @@ use crate::source::{EventBatch, Source, SourceError, SourceStatus};
 /// Pipeline::new(source, router, hub).run().await
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Pipeline<S, R> {
     source: S,
+    decoder: Arc<dyn Decoder>,
     router: R,
+    poison: Poison,
     hub: Hub,
     stop: CancellationToken,
 }
@@ -52,7 +53,21 @@ impl PipelineStop {
 impl<S: Source, R: Router> Pipeline<S, R> {
     /// From `source` through `router` to `hub`.
     pub fn new(source: S, router: R, hub: Hub) -> Self {
-        Self { source, router, hub, stop: CancellationToken::new() }
+        let (decoder, poison) = (Arc::new(Raw), Poison::default());
+        Self { source, decoder, router, poison, hub, stop: CancellationToken::new() }
+    }
+
+    /// Sets what records have to be, and what the router gets of them. Default: [`Raw`].
+    pub fn decoder(mut self, decoder: impl Decoder) -> Self {
+        self.decoder = Arc::new(decoder);
+        self
+    }
+
+    /// Sets what is done about a record that cannot be decoded, that the router refuses, or
+    /// over which either panics. Default: [`Poison::Skip`].
+    pub fn poison(mut self, poison: Poison) -> Self {
+        self.poison = poison;
+        self
     }
 
     /// How the source is doing.
@@ -69,150 +84,135 @@ impl<S: Source, R: Router> Pipeline<S, R> {
     ///
     /// The source is asked for its next batch only when the hub can take one: that is
     /// the backpressure. A batch stays together: its emissions are appended at once.
-    /// An event that the router refuses is counted, logged with its position and
-    /// passed over.
+    /// What cannot be used is dealt with as [`poison`](Self::poison) says; letters that are
+    /// under way at the end are waited for.
     ///
     /// # Errors
     /// [`SourceError`] where the source has ended for good.
     ///
     /// # Cancel safety
     /// Dropping the future loses what was read and not yet appended; stop it instead.
-    pub async fn run(mut self) -> Result<(), SourceError> {
-        let shared = self.hub.shared().clone();
-        let router = Arc::new(self.router);
-        let mut routing = Routing::new(router.clone(), true);
-        let replayer = self.source.replay().map(|source| {
+    pub async fn run(self) -> Result<(), SourceError> {
+        let Self { source, decoder, router, poison, hub, stop } = self;
+        let shared = hub.shared().clone();
+        let router = Arc::new(router);
+        let routing = Routing::new(decoder.clone(), router.clone(), S::RESUMABLE);
+        let replay = if S::RESUMABLE { source.replay() } else { None };
+        let replayer = replay.map(|source| {
             let (shared, service) = (shared.clone(), shared.replays.register());
-            let routing = Routing::new(router, false);
+            let routing = Routing::new(decoder, router, true);
             let replayer = Replayer::new(shared, routing, source, service);
             (service, AbortOnDropHandle::new(tokio::spawn(replayer.run())))
         });
-        let mut owned: FxHashSet<LaneId> = FxHashSet::default();
+        let service = replayer.as_ref().map(|(service, _)| *service);
+        let poisoned = Poisoned::new(poison);
+        let (owned, accepted) = (FxHashSet::default(), FxHashMap::default());
+        let mut running =
+            Running { source, routing, poisoned, service, owned, accepted, shared: shared.clone() };
+        let mut ended = Ok(());
         while shared.wait_for_shards().await {
-            let batch = tokio::select! {
+            let Running { source, poisoned, .. } = &mut running;
+            let full = poisoned.is_full();
+            tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break,
-                batch = self.source.next() => batch?,
-            };
-            let Some(batch) = batch else { break };
-            let Routed { entries, moved, lost } = routing.route(&shared, &batch);
-            if let Some((service, _)) = &replayer {
-                // Before anybody can miss anything of it.
-                for lane in moved.iter().map(|moved| moved.lane) {
-                    if owned.insert(lane) {
-                        shared.replays.own(lane, *service);
+                () = stop.cancelled() => break,
+                settled = poisoned.settled() => running.halt(|poisoned| poisoned.settle(settled)),
+                batch = source.next(), if !full => match batch {
+                    Ok(Some(batch)) => running.take(&batch),
+                    Ok(None) => break,
+                    Err(error) => {
+                        ended = Err(error);
+                        break;
                     }
-                }
+                },
             }
-            if !lost.is_empty() {
-                shared.append_loss(&lost, Instant::now());
-            }
-            shared.append(entries, &moved, Instant::now());
         }
-        Ok(())
+        while running.poisoned.has_letters() {
+            let settled = running.poisoned.settled().await;
+            running.halt(|poisoned| poisoned.settle(settled));
+        }
+        ended
     }
 }
 
-/// From events to entries.
-pub(crate) struct Routing<R> {
-    router: Arc<R>,
-    refused: Refused,
-    emissions: Vec<Emission>,
+/// A pipeline at work.
+struct Running<S, R> {
+    source: S,
+    routing: Routing<R>,
+    poisoned: Poisoned,
+    shared: Arc<Shared>,
+    /// What replays its lanes.
+    service: Option<usize>,
+    /// Lanes that are known to be replayed by it.
+    owned: FxHashSet<LaneId>,
+    /// How far the hub has taken each lane, where the source wants to know.
+    accepted: FxHashMap<Arc<Lane>, u64>,
 }
 
-/// What became of a batch of events.
-pub(crate) struct Routed {
-    pub(crate) entries: Vec<Entry>,
-    /// How far their lanes were read.
-    pub(crate) moved: Vec<Moved>,
-    /// What of them is lost, before that.
-    pub(crate) lost: Vec<Moved>,
-}
-
-impl<R: Router> Routing<R> {
-    /// Where not `first`, somebody else has told of what is refused.
-    pub(crate) fn new(router: Arc<R>, first: bool) -> Self {
-        let refused = Refused { quiet: !first, ..Refused::default() };
-        Self { router, refused, emissions: Vec::new() }
-    }
-
-    /// Turns a batch of events into entries, and into how far their lanes were read.
-    pub(crate) fn route(&mut self, shared: &Shared, batch: &EventBatch) -> Routed {
-        let mut entries = Vec::with_capacity(batch.events.len());
-        let mut moved: FxHashMap<LaneId, Moved> = FxHashMap::default();
-        let mut move_on = |lane: LaneId, from: u64, next: u64| {
-            let moved = moved.entry(lane).or_insert(Moved { lane, from, next });
-            moved.next = moved.next.max(next);
-        };
-        for event in &batch.events {
-            let lane = shared.lanes.intern(&event.lane);
-            let next = event.offset.saturating_add(1);
-            move_on(lane.id, event.offset, next);
-            self.emissions.clear();
-            if let Err(error) = self.router.route(event, &mut self.emissions) {
-                self.refused.event(event, &error);
-                continue;
-            }
-            let last = self.emissions.len();
-            for (emission, n) in self.emissions.drain(..).zip(1..) {
-                // After the last one nothing of the event is left.
-                let position = match n {
-                    n if n == last => Position::before(next),
-                    n => Position { offset: event.offset, emission: n as u32 },
-                };
-                match shared.entry(emission, Some((lane.clone(), position))) {
-                    Ok(entry) => entries.push(entry),
-                    Err(error) => self.refused.emission(event, &error.into()),
+impl<S: Source, R: Router> Running<S, R> {
+    /// From a batch of the source to the hub.
+    fn take(&mut self, batch: &EventBatch) {
+        let now = Instant::now();
+        let routed = self.routing.route(&self.shared, batch, Some(&mut self.poisoned));
+        let Routed { entries, moved, lost, halted, oldest: _ } = routed;
+        if let Some(service) = self.service {
+            // Before anybody can miss anything of it.
+            for lane in moved.iter().map(|moved| moved.lane) {
+                if self.owned.insert(lane) {
+                    self.shared.replays.own(lane, service);
                 }
             }
         }
-        for (lane, next) in &batch.frontier {
-            move_on(shared.lanes.intern(lane).id, *next, *next);
+        if !batch.lost.is_empty() {
+            self.shared.append_loss(&lost, now);
         }
-        let lost = batch.lost.iter().filter_map(|lane| {
-            let moved = moved.get(&shared.lanes.intern(lane).id)?;
-            Some(Moved { next: moved.from, ..*moved })
-        });
-        let lost = lost.collect();
-        Routed { entries, moved: moved.into_values().collect(), lost }
+        self.shared.append(entries, &moved, now);
+        self.halt(|_| halted);
+        if !S::RESUMABLE {
+            self.note_accepted(batch);
+        }
+        for lane in &batch.closed {
+            self.poisoned.close(lane);
+            self.accepted.remove(lane);
+        }
+    }
+
+    /// Tells the source what is halted by this, and what may be acknowledged after it.
+    fn halt<H: IntoIterator<Item = Halted>>(&mut self, by: impl FnOnce(&mut Poisoned) -> H) {
+        for Halted { lane, problem } in by(&mut self.poisoned) {
+            self.source.halt(&lane, &problem);
+        }
+        if !self.accepted.is_empty() {
+            self.acknowledge();
+        }
+    }
+
+    fn note_accepted(&mut self, batch: &EventBatch) {
+        let events = batch.events.iter().map(|event| (&event.lane, event.offset.saturating_add(1)));
+        for (lane, next) in events.chain(batch.frontier.iter().map(|(lane, next)| (lane, *next))) {
+            // Looked up first: most events are of a lane that is there.
+            match self.accepted.get_mut(lane) {
+                Some(place) => *place = next.max(*place),
+                None => drop(self.accepted.insert(lane.clone(), next)),
+            }
+        }
+        self.acknowledge();
+    }
+
+    /// What waits for a letter stays for the next time.
+    fn acknowledge(&mut self) {
+        let Self { poisoned, accepted, source, .. } = self;
+        let places: Vec<_> = accepted
+            .iter()
+            .map(|(lane, next)| (lane.clone(), poisoned.acknowledged(lane, *next)))
+            .collect();
+        accepted.retain(|lane, next| poisoned.acknowledged(lane, *next) < *next);
+        source.accepted(&places);
     }
 }
 
-/// Tells of what was refused, not more often than anybody can read.
-#[derive(Debug, Default)]
-struct Refused {
-    quiet: bool,
-    told: Option<Instant>,
-    untold: u64,
-}
-
-impl Refused {
-    const EVERY: Duration = Duration::from_secs(1);
-
-    fn event(&mut self, event: &Event, error: &RouteError) {
-        if self.quiet {
-            return;
-        }
-        let topic = event.topic().to_owned();
-        metrics::counter!("fanout_records_unroutable_total", "topic" => topic).increment(1);
-        self.tell(event, error);
-    }
-
-    fn emission(&mut self, event: &Event, error: &RouteError) {
-        if self.quiet {
-            return;
-        }
-        metrics::counter!("fanout_emissions_refused_total").increment(1);
-        self.tell(event, error);
-    }
-
-    fn tell(&mut self, event: &Event, error: &RouteError) {
-        if self.told.is_some_and(|told| told.elapsed() < Self::EVERY) {
-            self.untold += 1;
-            return;
-        }
-        self.told = Some(Instant::now());
-        let untold = std::mem::take(&mut self.untold);
-        tracing::error!(lane = %event.lane, offset = event.offset, %error, untold, "passed over a record");
+impl<S, R> std::fmt::Debug for Pipeline<S, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("poison", &self.poison).finish_non_exhaustive()
     }
 }

@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use crate::log::{Keep, Log, Moved};
-use crate::pipeline::Routing;
 use crate::position::{Lane, LaneId, Position};
 use crate::router::Router;
+use crate::routing::Routing;
 use crate::shared::Shared;
 use crate::sink::GapReason;
 use crate::source::{Bounds, Replay, ReplayError, ReplayRange};
@@ -339,7 +339,7 @@ impl<R: Router> Replayer<R> {
                 }
             };
             metrics::counter!("fanout_replayed_records_total").increment(batch.events.len() as u64);
-            let routed = self.routing.route(&self.shared, &batch);
+            let routed = self.routing.route(&self.shared, &batch, None);
             let before = replayed.log.head_bytes();
             replayed.log.append(routed.entries, &routed.moved, Instant::now());
             bytes += replayed.log.head_bytes() - before;

@@ -23,6 +23,9 @@ pub struct EventBatch {
     /// Lanes in which something was deleted before it could be read: what is missing stood
     /// before this batch's events of the lane, and everybody is told of a gap.
     pub lost: Vec<Arc<Lane>>,
+    /// Lanes that are no more, such as those of a topic that was deleted or made anew:
+    /// nothing of them comes after this batch, and a cursor that names one is refused.
+    pub closed: Vec<Arc<Lane>>,
 }
 
 /// Why a source has ended for good. What can pass by itself is no error: the source
@@ -43,8 +46,13 @@ pub struct SourceError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
 ///
 /// `testing::source_contract` (feature `test-util`) checks all of it.
 pub trait Source: Send + 'static {
-    /// The next batch, which is not empty of both events and frontier; `None` once
-    /// there will never be one.
+    /// Whether an event's offset is a position that clients can come back with. Where not,
+    /// what is published reaches those connected to this node now, and nothing of it can be
+    /// resumed or replayed: such a source hands each event to one of several nodes, and no
+    /// node has a lane whole.
+    const RESUMABLE: bool = true;
+
+    /// The next batch, which holds something; `None` once there will never be one.
     ///
     /// # Errors
     /// [`SourceError`] where it has ended for good.
@@ -63,6 +71,16 @@ pub trait Source: Send + 'static {
     fn replay(&self) -> Option<Box<dyn Replay>> {
         None
     }
+
+    /// The hub has taken everything of these lanes that stands before these offsets, or it
+    /// has been dealt with as poison. Told only where not [`RESUMABLE`](Self::RESUMABLE):
+    /// elsewhere it is the clients' cursors that say what was taken.
+    fn accepted(&mut self, _places: &[(Arc<Lane>, u64)]) {}
+
+    /// A record of this lane cannot be used, and nothing behind it is to be handed on, for
+    /// good; see [`Poison::Halt`](crate::Poison::Halt). What was read already and comes
+    /// nevertheless is dropped. The source says so in its status.
+    fn halt(&mut self, _lane: &Arc<Lane>, _problem: &str) {}
 }
 
 /// Reads past events of a source again, for those who were away for longer than the log

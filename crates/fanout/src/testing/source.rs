@@ -328,9 +328,10 @@ impl Reading {
     }
 
     fn take(&mut self, batch: Option<EventBatch>) {
-        let EventBatch { events, frontier, lost } =
+        let EventBatch { events, frontier, lost, closed } =
             batch.expect("the source ended while it was written");
         assert!(lost.is_empty(), "nothing was deleted, but lost is {lost:?}");
+        assert!(closed.is_empty(), "every lane is there, but closed is {closed:?}");
         assert!(!events.is_empty() || !frontier.is_empty(), "an empty batch");
         assert!(events.len() <= self.max_batch, "a batch of {} events", events.len());
         for event in &events {

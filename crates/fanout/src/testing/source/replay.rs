@@ -261,10 +261,11 @@ struct Again {
 
 impl Again {
     fn take(&mut self, batch: EventBatch, max_batch: usize) {
-        let EventBatch { events, frontier, lost } = batch;
+        let EventBatch { events, frontier, lost, closed } = batch;
         assert!(!events.is_empty() || !frontier.is_empty(), "an empty batch");
         assert!(events.len() <= max_batch, "a batch of {} events", events.len());
         assert!(lost.is_empty(), "nothing was deleted, but lost is {lost:?}");
+        assert!(closed.is_empty(), "every lane is there, but closed is {closed:?}");
         for event in events {
             let next = self.frontier.entry(event.lane.clone()).or_default();
             let (lane, offset) = (&event.lane, event.offset);

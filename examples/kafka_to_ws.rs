@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use axum::{Router, extract::Request, routing::get};
 use clap::Parser;
-use fanout::{Access, Emission, Event, Hub, Identity, Pipeline, RoleAccess, Room, RouteError};
+use fanout::{
+    Access, Emission, Event, Hub, Identity, JsonPayload, Pipeline, RoleAccess, Room, RouteError,
+};
 use kafka_source::rdkafka::ClientConfig;
 use kafka_source::rdkafka::producer::{FutureProducer, FutureRecord};
 use kafka_source::{EmbeddedBroker, KafkaConfig, KafkaSource};
@@ -58,11 +60,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         (None, None) => unreachable!("one of the two is there"),
     };
-    let source = KafkaSource::start(config.topic(&args.topic).json(true))?;
+    let source = KafkaSource::start(config.topic(&args.topic))?;
 
     let access = Access::new([RoleAccess::new("member").joins("everyone").may_join("room:*")])?;
     let hub = Hub::builder(access).readiness(Sockets::new).build()?;
-    let pipeline = Pipeline::new(source, route, hub.clone());
+    let pipeline = Pipeline::new(source, route, hub.clone()).decoder(JsonPayload);
     let (status, stop) = (pipeline.status(), pipeline.stopper());
     let running = tokio::spawn(pipeline.run());
 

@@ -136,7 +136,7 @@ impl Drop for Topic {
 
 /// Reads JSON from a topic; `log_identity` says that it is in an embedded broker.
 pub(crate) fn config(brokers: &str, topic: &str, log_identity: Option<&str>) -> KafkaConfig {
-    let config = KafkaConfig::new(brokers).topic(topic).json(true);
+    let config = KafkaConfig::new(brokers).topic(topic);
     let Some(identity) = log_identity else { return config };
     let config = config.log_identity(identity).search_by_time(false);
     let properties = EmbeddedBroker::consumer_properties().iter();

@@ -92,7 +92,7 @@ impl Broker {
                 KafkaConfig::new(brokers.as_str()).start(start)
             }
         };
-        config.topics(topics::ALL).json(true)
+        config.topics(topics::ALL)
     }
 
     /// What the relay writes with.

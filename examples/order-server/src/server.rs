@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use axum::extract::Request;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use fanout::{Hub, KeyError, Limits, Pipeline, PipelineStop, SourceStatus};
+use fanout::{Hub, JsonPayload, KeyError, Limits, Pipeline, PipelineStop, SourceStatus};
 use kafka_source::rdkafka::error::KafkaError;
 use kafka_source::{EmbeddedError, KafkaSource};
 use tokio::net::TcpListener;
@@ -159,7 +159,7 @@ impl Server {
         let producer = broker.producer()?;
         let source = KafkaSource::start(broker.source(config.warm_start()))?;
         let hub = hub(&config, &keys)?;
-        let pipeline = Pipeline::new(source, ShopRouter, hub.clone());
+        let pipeline = Pipeline::new(source, ShopRouter, hub.clone()).decoder(JsonPayload);
         let (status, stop_pipeline) = (pipeline.status(), pipeline.stopper());
 
         let reached = status.clone();

@@ -27,6 +27,8 @@ pub(crate) struct Routing<R> {
     router: Arc<R>,
     /// Whether what comes of an event can be resumed.
     resumable: bool,
+    /// The lane of the last event: most have the same as the one before.
+    last: Option<(Arc<Lane>, Arc<KnownLane>)>,
     emissions: Vec<Emission>,
 }
 
@@ -57,7 +59,7 @@ impl Passed {
 
 impl<R: Router> Routing<R> {
     pub(crate) fn new(decoder: Arc<dyn Decoder>, router: Arc<R>, resumable: bool) -> Self {
-        Self { decoder, router, resumable, emissions: Vec::new() }
+        Self { decoder, router, resumable, last: None, emissions: Vec::new() }
     }
 
     /// Turns a batch of events into entries, and into how far their lanes were read.
@@ -75,7 +77,7 @@ impl<R: Router> Routing<R> {
             if is_halted(&poisoned, &event.lane) {
                 continue;
             }
-            let lane = self.resumable.then(|| shared.lanes.intern(&event.lane));
+            let lane = self.resumable.then(|| self.known(shared, &event.lane));
             let next = event.offset.saturating_add(1);
             if let Err(unusable) = self.emit(event) {
                 let halted = poisoned.as_mut().and_then(|p| p.found(event, &unusable));
@@ -105,7 +107,21 @@ impl<R: Router> Routing<R> {
             routed.lost = lost.collect();
         }
         routed.moved = passed.0.into_values().collect();
+        if !batch.closed.is_empty() {
+            self.last = None;
+        }
         routed
+    }
+
+    fn known(&mut self, shared: &Shared, lane: &Arc<Lane>) -> Arc<KnownLane> {
+        match &self.last {
+            Some((last, known)) if Arc::ptr_eq(last, lane) => known.clone(),
+            _ => {
+                let known = shared.lanes.intern(lane);
+                self.last = Some((lane.clone(), known.clone()));
+                known
+            }
+        }
     }
 
     /// Puts what comes of a record into `emissions`.

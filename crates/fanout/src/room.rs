@@ -5,7 +5,7 @@
 //! `A-Za-z0-9_-.@+` is percent-encoded, so `%` is allowed before two hexadecimal
 //! digits and nobody can name himself into another's room.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
@@ -70,7 +70,14 @@ impl Room {
     /// # Errors
     /// [`RoomError`] where the prefix is no name, or the whole is too long.
     pub fn of(prefix: &str, subject: &str) -> Result<Self, RoomError> {
-        Self::new(format!("{prefix}:{}", segment(subject)))
+        let segment = segment(subject);
+        let len = prefix.len() + 1 + segment.len();
+        let mut name = [b':'; MAX_ROOM_BYTES];
+        // One is made for most events: no memory but the name's own.
+        let name = name.get_mut(..len).ok_or(RoomError::Length { len })?;
+        name[..prefix.len()].copy_from_slice(prefix.as_bytes());
+        name[prefix.len() + 1..].copy_from_slice(segment.as_bytes());
+        Self::new(std::str::from_utf8(name).expect("texts put together are a text"))
     }
 
     /// The name.
@@ -101,8 +108,8 @@ fn check(name: &str) -> Result<(), RoomError> {
 }
 
 /// `subject` as one segment of a room's name.
-fn segment(subject: &str) -> String {
-    utf8_percent_encode(subject, OUTSIDE_SEGMENT).to_string()
+fn segment(subject: &str) -> Cow<'_, str> {
+    utf8_percent_encode(subject, OUTSIDE_SEGMENT).into()
 }
 
 impl fmt::Display for Room {
@@ -178,7 +185,7 @@ impl RoomPattern {
         let filled: Vec<_> = self
             .0
             .split(':')
-            .map(|part| if part == "{subject}" { segment(subject) } else { part.to_owned() })
+            .map(|part| if part == "{subject}" { segment(subject) } else { part.into() })
             .collect();
         Room::new(filled.join(":"))
     }

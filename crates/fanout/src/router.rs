@@ -61,7 +61,10 @@ impl<V: Into<View>, const N: usize> From<[(V, Json); N]> for Body {
 impl Emission {
     /// To one room.
     pub fn new(room: Room, event: impl Into<Cow<'static, str>>, body: impl Into<Body>) -> Self {
-        Self { rooms: vec![room], event: event.into(), body: body.into(), key: None }
+        // Most have one or two: none grows for a few.
+        let mut rooms = Vec::with_capacity(4);
+        rooms.push(room);
+        Self { rooms, event: event.into(), body: body.into(), key: None }
     }
 
     /// Also to this room.

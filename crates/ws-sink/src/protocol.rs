@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use fanout::{Cursor, Delivery, Frame, Identity, JoinError, Json, Protocol, Room};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use smallvec::{SmallVec, smallvec};
 
 use crate::codec::encode;
 use crate::events::ClientEvent;
@@ -31,21 +32,33 @@ impl Protocol for Native {
 
 /// The object of an emission, in the parts that it is put together of.
 pub(crate) fn object(delivery: &Delivery<'_>, put: impl FnOnce(&[&[u8]])) {
-    let event = serde_json::to_string(delivery.event).expect("a string has a JSON form");
-    let mut parts: Vec<&[u8]> = vec![b"{\"event\":", event.as_bytes()];
+    let skipped = (delivery.skipped > 0).then(|| delivery.skipped.to_string());
+    let escaped = escaped(delivery.event);
+    let event = escaped.as_deref().unwrap_or(delivery.event);
+    let mut parts: SmallVec<[&[u8]; 16]> =
+        smallvec![&b"{\"event\":\""[..], event.as_bytes(), &b"\""[..]];
     // Neither a room's name nor a position has anything to be escaped.
     if let Some(room) = delivery.room {
-        parts.extend([&b",\"room\":\""[..], room.as_str().as_bytes(), b"\""]);
+        parts.extend_from_slice(&[&b",\"room\":\""[..], room.as_str().as_bytes(), b"\""]);
     }
     if let Some(at) = &delivery.at {
-        parts.extend([&b",\"at\":\""[..], at.as_str().as_bytes(), b"\""]);
+        parts.extend_from_slice(&[&b",\"at\":\""[..], at.as_str().as_bytes(), b"\""]);
     }
-    let skipped = (delivery.skipped > 0).then(|| delivery.skipped.to_string());
     if let Some(skipped) = &skipped {
-        parts.extend([&b",\"skipped\":"[..], skipped.as_bytes()]);
+        parts.extend_from_slice(&[&b",\"skipped\":"[..], skipped.as_bytes()]);
     }
-    parts.extend([&b",\"data\":"[..], delivery.body.as_bytes(), b"}"]);
+    parts.extend_from_slice(&[&b",\"data\":"[..], delivery.body.as_bytes(), b"}"]);
     put(&parts);
+}
+
+/// What stands for this text between the quotes of JSON, where it is not the text itself.
+fn escaped(text: &str) -> Option<String> {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        return None;
+    }
+    let quoted = serde_json::to_string(text).expect("a string has a JSON form");
+    Some(quoted[1..quoted.len() - 1].to_owned())
 }
 
 /// What a client says.

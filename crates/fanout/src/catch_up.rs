@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::connection::{Connection, Control, Flow, Phase};
-use crate::log::{Evicted, Log, Place, Seq};
+use crate::log::{Evicted, Log, NotHere, Place, Seq};
 use crate::overflow::{Lags, Policy, RuleId};
 use crate::pending::{Met, Pending, Reading, walk};
 use crate::position::{Cursor, LaneId, Position};
@@ -162,6 +162,7 @@ impl Shard {
         let Flow::Behind(behind) = &mut self.connections[key].flow else {
             return Some(Progress::Live);
         };
+        behind.pass_closes(self.batch);
         let replayed = match behind.resume.as_ref().map(|resume| &resume.stage) {
             None | Some(Stage::Reading) => None,
             Some(Stage::Queued | Stage::Waiting(_)) => return Some(Progress::Waits),
@@ -185,6 +186,7 @@ impl Shard {
                 // rooms that it has left.
                 behind.lags = Lags::default();
                 behind.jump_to(self.place.clone());
+                behind.pass_closes(self.batch);
                 let live = self.may_be_live(key);
                 return Some(if live { Progress::Live } else { Progress::Ahead });
             }
@@ -226,11 +228,15 @@ impl Shard {
         resume.seen.advance_to(&frontier);
         match self.try_enter(key) {
             Ok(()) => None,
-            Err(missing) if done => {
+            Err(NotHere::Closed) => {
+                self.tell_gap_of_all(key, GapReason::Reset);
+                None
+            }
+            Err(NotHere::Missing(missing)) if done => {
                 self.ask_for_replay(key, &missing);
                 Some(Progress::Waits)
             }
-            Err(_) => {
+            Err(NotHere::Missing(_)) => {
                 if let Flow::Behind(behind) = &mut self.connections[key].flow {
                     if !std::mem::replace(&mut behind.awaits_replay, true) {
                         self.replaying.push(key as u32);
@@ -382,6 +388,10 @@ fn skipped(reading: Reading<'_>, pending: &Pending<'_>) -> u64 {
 }
 
 /// The frame for an entry: the one that is shared, or one for this connection alone.
+///
+/// # Errors
+/// The log has moved on, also without a lane that was closed and that the connection has not
+/// passed.
 fn frame(
     reading: Reading<'_>,
     pending: &Pending<'_>,
@@ -395,7 +405,12 @@ fn frame(
             if let Some((lane, position)) = entry.position() {
                 seen.advance(lane, position);
             }
-            Some(reading.lanes.seal(seen.iter()))
+            if let Some(resume) =
+                reading.behind.resume.as_ref().filter(|_| reading.behind.reads_log())
+            {
+                resume.leave_out(seen, pending.stand.batch.number);
+            }
+            Some(reading.lanes.seal(seen.iter()).ok_or(Evicted)?)
         }
         None if skipped == 0 => {
             let frame = entry.frame(protocol, *view, &pending.stand)?;

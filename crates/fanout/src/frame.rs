@@ -287,6 +287,8 @@ impl Stand<'_> {
     /// # Errors
     /// The log has moved on without its batch.
     pub(crate) fn cursor(&self) -> Result<Cursor, Evicted> {
-        Ok(self.lanes.seal(self.log.positions_after(self.batch, self.at)?))
+        // A lane is forgotten once the log has dropped the batch that closed it, and all that
+        // stands before.
+        self.lanes.seal(self.log.positions_after(self.batch, self.at)?).ok_or(Evicted)
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{ConnectError, PublishError};
 use crate::frame::{Protocol, ProtocolRef};
 use crate::keys::Keyring;
 use crate::limits::Limits;
+use crate::log::Append;
 use crate::overflow::Overflow;
 use crate::position::{Cursor, Position};
 use crate::role::{Access, Identity};
@@ -172,7 +173,7 @@ impl Hub {
             return Err(PublishError::Closed);
         }
         if !entries.is_empty() {
-            shared.append(entries, &[], Instant::now());
+            shared.append(Append::new(entries, &[]), Instant::now());
         }
         Ok(())
     }
@@ -246,9 +247,14 @@ impl Hub {
     /// was published before is in what is read afterwards, as long as events are published
     /// only once their changes are there to be read.
     pub fn cursor(&self) -> Cursor {
-        let (_, frontier) = self.0.shared.log.tail();
-        let places = frontier.iter().map(|(lane, next)| (lane, Position::before(next)));
-        self.0.shared.lanes.seal(places)
+        loop {
+            let (_, frontier) = self.0.shared.log.tail();
+            let places = frontier.iter().map(|(lane, next)| (lane, Position::before(next)));
+            // Of a lane that was closed and forgotten in between the next look has nothing.
+            if let Some(cursor) = self.0.shared.lanes.seal(places) {
+                return cursor;
+            }
+        }
     }
 
     /// What it is doing.

@@ -21,10 +21,11 @@ mod find;
 mod lanes;
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::conflate::Lines;
 use crate::frame::Entry;
+pub(crate) use crate::log::find::NotHere;
 use crate::log::lanes::LanePlaces;
 use crate::position::{Frontier, LaneId};
 use crate::room_table::RoomId;
@@ -76,6 +77,11 @@ pub(crate) struct Batch {
     /// Whether something that should have stood here is lost: everybody is told of it. Such
     /// a batch has one entry, which is for nobody: its place.
     pub(crate) lost: bool,
+    /// Lanes that are no more: behind this nobody has a place in them. Such a batch has no
+    /// entries.
+    pub(crate) closed: Box<[LaneId]>,
+    /// When the oldest record in it was written, where it is from a source.
+    pub(crate) oldest: Option<SystemTime>,
     /// Bytes of everything up to the end of this batch, since the log began.
     end_bytes: u64,
     bytes: u64,
@@ -129,6 +135,12 @@ impl Place {
         upgrade(&self.batch).is_none()
     }
 
+    /// The number of the batch that it is in, or right after; `None` where the log has moved
+    /// on without it.
+    pub(crate) fn batch(&self) -> Option<u64> {
+        upgrade(&self.batch).map(|batch| batch.number)
+    }
+
     /// The place before the entry that this one is right after.
     pub(crate) fn back(&self) -> Self {
         Self { batch: self.batch.clone(), seq: self.seq - 1 }
@@ -156,6 +168,24 @@ pub(crate) struct Moved {
     pub(crate) from: u64,
     /// The offset after the last.
     pub(crate) next: u64,
+}
+
+/// What is appended at once.
+#[derive(Debug, Default)]
+pub(crate) struct Append<'a> {
+    pub(crate) entries: Vec<Entry>,
+    /// How far the lanes are read with it.
+    pub(crate) moved: &'a [Moved],
+    /// When the oldest record in it was written.
+    pub(crate) oldest: Option<SystemTime>,
+    pub(crate) lost: bool,
+    pub(crate) closed: &'a [LaneId],
+}
+
+impl<'a> Append<'a> {
+    pub(crate) fn new(entries: Vec<Entry>, moved: &'a [Moved]) -> Self {
+        Self { entries, moved, ..Self::default() }
+    }
 }
 
 /// How much the log keeps.
@@ -196,6 +226,8 @@ struct Chain {
     frontier: Frontier,
     lanes: LanePlaces,
     lines: Lines,
+    /// Lanes that were closed and of which it has nothing any more.
+    forgotten: Vec<LaneId>,
 }
 
 /// What the log holds.
@@ -219,6 +251,8 @@ impl Log {
             bloom: Bloom::default(),
             frontier: Box::default(),
             lost: false,
+            closed: Box::default(),
+            oldest: None,
             end_bytes: 0,
             bytes: 0,
             appended: now,
@@ -231,6 +265,7 @@ impl Log {
             frontier: Frontier::default(),
             lanes: LanePlaces::default(),
             lines: Lines::default(),
+            forgotten: Vec::new(),
         };
         Self {
             chain: Mutex::new(chain),
@@ -243,24 +278,28 @@ impl Log {
     }
 
     /// Appends a batch and evicts what is too much or too old.
-    pub(crate) fn append(&self, entries: Vec<Entry>, moved: &[Moved], now: Instant) -> Arc<Batch> {
-        self.link(entries, moved, false, now)
+    pub(crate) fn append(&self, new: Append<'_>, now: Instant) -> Arc<Batch> {
+        self.link(new, now)
     }
 
     /// Appends that these parts of lanes are lost, which should have stood here.
     pub(crate) fn append_loss(&self, lost: &[Moved], now: Instant) -> Arc<Batch> {
-        self.link(vec![Entry::for_nobody()], lost, true, now)
+        let entries = vec![Entry::for_nobody()];
+        self.link(Append { entries, moved: lost, lost: true, ..Append::default() }, now)
     }
 
-    fn link(
-        &self,
-        mut entries: Vec<Entry>,
-        moved: &[Moved],
-        lost: bool,
-        now: Instant,
-    ) -> Arc<Batch> {
+    /// Appends that these lanes are no more: nothing of them stands behind this.
+    ///
+    /// Until this batch is evicted, who stands before it still has a place in them.
+    pub(crate) fn append_close(&self, closed: &[LaneId], now: Instant) -> Arc<Batch> {
+        self.link(Append { closed, ..Append::default() }, now)
+    }
+
+    fn link(&self, new: Append<'_>, now: Instant) -> Arc<Batch> {
+        let Append { mut entries, moved, oldest, lost, closed } = new;
         let mut bloom = Bloom::default();
         let mut bytes = (size_of::<Batch>() + moved.len() * lanes::BYTES_PER_MOVE) as u64;
+        bytes += size_of_val(closed) as u64;
         for entry in &entries {
             entry.rooms.iter().for_each(|room| bloom.insert(room.id()));
             bytes += entry.bytes();
@@ -270,21 +309,32 @@ impl Log {
         for (entry, seq) in entries.iter_mut().zip(first..) {
             chain.lines.enter(entry, seq);
         }
+        // A source must not hand on anything of a lane that it has closed.
+        let open = |moved: &&Moved| !chain.lanes.is_closed(moved.lane);
+        let moves = moved.iter().filter(open).map(|moved| (moved.lane, moved.next));
         let batch = Arc::new(Batch {
             number: chain.newest.number + 1,
             first,
             entries: entries.into(),
             bloom,
-            frontier: moved.iter().map(|moved| (moved.lane, moved.next)).collect(),
+            frontier: moves.collect(),
             lost,
+            closed: closed.into(),
+            oldest,
             end_bytes: chain.newest.end_bytes + bytes,
             bytes,
             appended: now,
             next: Link::default(),
         });
         for moved in moved {
-            chain.frontier.advance(moved.lane, moved.next);
-            chain.lanes.enter(moved, &batch);
+            if !chain.lanes.is_closed(moved.lane) {
+                chain.frontier.advance(moved.lane, moved.next);
+                chain.lanes.enter(moved, &batch);
+            }
+        }
+        for lane in closed {
+            chain.frontier.close(*lane);
+            chain.lanes.close(*lane, batch.number);
         }
         chain.bytes += bytes;
         chain.newest.next.set(batch.clone());
@@ -331,6 +381,7 @@ impl Log {
                 chain.lines.leave(entry);
             }
             chain.lanes.leave(oldest);
+            chain.forgotten.extend_from_slice(&oldest.closed);
             evicted.push(std::mem::replace(&mut chain.oldest, next));
         }
         evicted
@@ -360,6 +411,11 @@ impl Log {
     pub(crate) fn tail(&self) -> (Place, Frontier) {
         let chain = self.chain.lock().expect("no panic under this lock");
         (Place::in_batch(&chain.newest, chain.newest.end()), chain.frontier.clone())
+    }
+
+    /// Lanes that were closed and of which nobody has a place any more, each told once.
+    pub(crate) fn take_forgotten(&self) -> Vec<LaneId> {
+        std::mem::take(&mut self.chain.lock().expect("no panic under this lock").forgotten)
     }
 
     /// A shard has read up to the end of `batch`.

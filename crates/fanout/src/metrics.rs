@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `fanout_deliveries_total` | counter | frames taken by sinks |
 //! | `fanout_delivered_bytes_total` | counter | bytes of them |
+//! | `fanout_delivery_seconds` | histogram | from the time of the oldest record in a batch until a shard has written the batch to its sockets: a value for each batch and shard |
 //! | `fanout_fell_behind_total` | counter | times a connection went from live to behind |
 //! | `fanout_overflows_total` | counter | times that what a slow connection had pending was dropped |
 //! | `fanout_conflated_total` | counter | emissions that a newer one of their key stood for |
@@ -16,6 +17,8 @@
 //! | `fanout_records_unroutable_total{topic}` | counter | events that the router refused |
 //! | `fanout_log_bytes`, `fanout_log_entries` | gauge | what the log holds |
 //! | `fanout_log_age_seconds` | gauge | age of the oldest that it holds |
+//! | `fanout_lanes` | gauge | partitions that are read, and those that are no more while the log has something of them |
+//! | `fanout_lanes_closed_total` | counter | partitions that are no more |
 //! | `fanout_resumes_total{outcome}` | counter | cursors that clients came with: `begun`, `recovered` once all was sent, `reset` where it could not be read |
 //! | `fanout_resumes_waiting{shard}` | gauge | clients that came back and wait for their turn to go on |
 //! | `fanout_gaps_total{reason}` | counter | times that a client was told that something is missing |
@@ -24,10 +27,18 @@
 //! | `fanout_replay_failures_total` | counter | passes that the source broke off |
 //! | `fanout_replay_waiting` | gauge | clients that wait for a pass |
 //!
+//! `fanout_delivery_seconds` is of what is live. It leaves out what a shard has nobody for,
+//! what is read again or caught up on, and records without a time. Batches that are written
+//! together count each, once all of them are written. The clocks are the producer's and this
+//! node's: where the record's time is in the future it counts as no delay at all.
+//!
 //! They go to whatever recorder the program has installed for the `metrics` crate.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
+use crate::log::Batch;
 use crate::sink::{Close, GapReason};
 
 /// Those that only grow, as `Counters::growing` gives them.
@@ -86,6 +97,20 @@ pub(crate) fn gap(reason: GapReason) {
 /// Counts a connection that is being closed from here.
 pub(crate) fn closed(close: &Close) {
     metrics::counter!("fanout_closed_total", "reason" => close.name()).increment(1);
+}
+
+/// Records how old batches are that were written to sockets just now.
+pub(crate) fn delivery(batches: &[Arc<Batch>]) {
+    let mut written = batches.iter().filter_map(|batch| batch.oldest).peekable();
+    if written.peek().is_none() {
+        return;
+    }
+    // One look at the clock for all of them. The handle is looked up anew: the program may
+    // install its recorder later.
+    let (now, histogram) = (SystemTime::now(), metrics::histogram!("fanout_delivery_seconds"));
+    for time in written {
+        histogram.record(now.duration_since(time).unwrap_or_default());
+    }
 }
 
 impl Counters {

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::json::Json;
 use crate::keys::Keyring;
 use crate::limits::Limits;
+use crate::log::Append;
 use crate::overflow::Overflow;
 use crate::role::{Access, Identity, RoleAccess};
 use crate::room::{Room, RoomPattern};
@@ -143,7 +144,7 @@ impl Real {
 
     fn publish(&mut self, emissions: Vec<Emission>) {
         let entries = emissions.into_iter().map(|e| self.shared.entry(e, None).unwrap()).collect();
-        self.shared.append(entries, &[], self.now);
+        self.shared.append(Append::new(entries, &[]), self.now);
     }
 
     fn sweep(&mut self) {

@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::decode::{Decoder, Raw};
 use crate::hub::Hub;
+use crate::log::Append;
 use crate::poison::{Halted, Poison, Poisoned};
 use crate::position::{Lane, LaneId};
 use crate::replay::Replayer;
@@ -154,7 +155,7 @@ impl<S: Source, R: Router> Running<S, R> {
     fn take(&mut self, batch: &EventBatch) {
         let now = Instant::now();
         let routed = self.routing.route(&self.shared, batch, Some(&mut self.poisoned));
-        let Routed { entries, moved, lost, halted, oldest: _ } = routed;
+        let Routed { entries, moved, lost, halted, oldest } = routed;
         if let Some(service) = self.service {
             // Before anybody can miss anything of it.
             for lane in moved.iter().map(|moved| moved.lane) {
@@ -166,10 +167,14 @@ impl<S: Source, R: Router> Running<S, R> {
         if !batch.lost.is_empty() {
             self.shared.append_loss(&lost, now);
         }
-        self.shared.append(entries, &moved, now);
+        self.shared.append(Append { oldest, ..Append::new(entries, &moved) }, now);
         self.halt(|_| halted);
         if !S::RESUMABLE {
             self.note_accepted(batch);
+        }
+        // What came with it is delivered; then nobody has a place in it any more.
+        for lane in self.shared.close_lanes(&batch.closed, now) {
+            self.owned.remove(&lane);
         }
         for lane in &batch.closed {
             self.poisoned.close(lane);

@@ -237,7 +237,14 @@ impl Poisoned {
                 None
             }
             // It stays unwritten: nothing beyond it is acknowledged.
-            Err(error) => self.halt(&lane, offset, &error.to_string()),
+            Err(error) if self.unwritten.get(&lane).is_some_and(|all| all.contains(&offset)) => {
+                self.halt(&lane, offset, &error.to_string())
+            }
+            // The lane was closed meanwhile: there is nothing to hold back.
+            Err(error) => {
+                tracing::error!(%lane, offset, %error, "a letter of a lane that is closed");
+                None
+            }
         }
     }
 

@@ -5,8 +5,12 @@
 //! the next emission of that event, because one event may become several frames for
 //! one connection and a connection may be cut between them.
 
+mod map;
+
 use std::fmt;
 use std::sync::Arc;
+
+pub(crate) use map::LaneMap;
 
 /// One ordered stream of a source: a partition of a topic of one log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +37,9 @@ impl fmt::Display for Lane {
     }
 }
 
-/// A lane's number in one hub; dense, never leaves the node.
+/// A lane's number in one hub; never leaves the node, and is never given to another lane:
+/// whoever still holds one of a lane that was closed cannot take another for it. There are
+/// 2^32 of them, which is a lane a second for 136 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LaneId(pub(crate) u32);
 
@@ -89,29 +95,31 @@ impl fmt::Debug for At {
 
 /// How far each lane has been read, by the hub's lane numbers.
 ///
-/// Only grows. A lane that was never advanced has been read up to nowhere and is in
-/// no cursor.
+/// A lane's place only grows, until the lane is closed. One that was never advanced has
+/// been read up to nowhere and is in no cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Frontier(Vec<Option<u64>>);
+pub(crate) struct Frontier(LaneMap<u64>);
 
 impl Frontier {
     /// Moves a lane on to `next`; a lower number changes nothing.
     pub(crate) fn advance(&mut self, lane: LaneId, next: u64) {
-        let at = lane.0 as usize;
-        if at >= self.0.len() {
-            self.0.resize(at + 1, None);
-        }
-        self.0[at] = self.0[at].max(Some(next));
+        let known = self.0.get_or_insert_with(lane, || next);
+        *known = next.max(*known);
+    }
+
+    /// A lane is no more.
+    pub(crate) fn close(&mut self, lane: LaneId) {
+        self.0.remove(lane);
     }
 
     /// The next offset of a lane, `None` where nothing is known of it.
     pub(crate) fn next(&self, lane: LaneId) -> Option<u64> {
-        self.0.get(lane.0 as usize).copied().flatten()
+        self.0.get(lane).copied()
     }
 
     /// Every lane that something is known of, by number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LaneId, u64)> + '_ {
-        self.0.iter().enumerate().filter_map(|(i, next)| Some((LaneId(i as u32), (*next)?)))
+        self.0.iter().map(|(lane, next)| (lane, *next))
     }
 }
 
@@ -144,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn frontier_only_grows() {
+    fn a_frontier_grows_until_a_lane_is_closed() {
         let mut frontier = Frontier::default();
         frontier.advance(LaneId(2), 5);
         frontier.advance(LaneId(2), 3);
@@ -152,5 +160,8 @@ mod tests {
         assert_eq!(frontier.next(LaneId(2)), Some(5));
         assert_eq!(frontier.next(LaneId(1)), None);
         assert_eq!(frontier.iter().collect::<Vec<_>>(), [(LaneId(0), 0), (LaneId(2), 5)]);
+        frontier.close(LaneId(0));
+        frontier.close(LaneId(7));
+        assert_eq!(frontier.iter().collect::<Vec<_>>(), [(LaneId(2), 5)]);
     }
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use crate::log::{Keep, Log, Moved};
+use crate::log::{Append, Keep, Log, Moved};
 use crate::position::{Lane, LaneId, Position};
 use crate::router::Router;
 use crate::routing::Routing;
@@ -59,11 +59,17 @@ pub(crate) struct Replayed {
 }
 
 /// A part of a lane that is to be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Part {
-    lane: LaneId,
-    from: u64,
-    to: u64,
+    id: LaneId,
+    range: ReplayRange,
+}
+
+/// A lane that somebody waits for, and what the source has of it.
+struct Asked {
+    id: LaneId,
+    lane: Arc<Lane>,
+    bounds: Option<Bounds>,
 }
 
 impl Replayed {
@@ -209,6 +215,26 @@ impl<R: Router> Replayer<R> {
         left
     }
 
+    /// The lanes that somebody waits for. Who waits for one that was closed and is forgotten is
+    /// told; the others come back.
+    fn known(&self, mut waiters: Vec<Waiter>) -> (Vec<(LaneId, Arc<Lane>)>, Vec<Waiter>) {
+        let mut known = Vec::new();
+        for id in lanes_of(&waiters) {
+            if let Some(lane) = self.shared.lanes.get(id) {
+                known.push((id, lane.lane.clone()));
+                continue;
+            }
+            waiters.retain(|waiter| {
+                let waits = waiter.lanes().any(|of| of == id);
+                if waits {
+                    self.tell(waiter, Verdict::Gap(GapReason::Reset));
+                }
+                !waits
+            });
+        }
+        (known, waiters)
+    }
+
     /// One pass for all of them.
     ///
     /// # Errors
@@ -222,14 +248,19 @@ impl<R: Router> Replayer<R> {
             return Ok(());
         }
         let limits = self.shared.limits.clone();
-        let lanes = lanes_of(&waiters);
-        let known: Vec<Arc<Lane>> = lanes.iter().map(|lane| self.shared.lane(*lane)).collect();
+        let (lanes, waiters) = self.known(waiters);
+        if waiters.is_empty() {
+            return Ok(());
+        }
+        let known: Vec<Arc<Lane>> = lanes.iter().map(|(_, lane)| lane.clone()).collect();
         let bounds = match timeout(limits.replay_timeout, self.source.bounds(&known)).await {
             Ok(Ok(bounds)) => bounds,
             Ok(Err(error)) => return Err((error, waiters)),
             Err(elapsed) => return Err((ReplayError::Unavailable(elapsed.into()), waiters)),
         };
-        let bounds: Vec<_> = lanes.into_iter().zip(bounds).collect();
+        let bounds = lanes.into_iter().zip(bounds);
+        let bounds: Vec<_> =
+            bounds.map(|((id, lane), bounds)| Asked { id, lane, bounds }).collect();
         let end = |lane: LaneId| self.shared.log.newest(lane).unwrap_or(0);
         let mut readers = Vec::new();
         for waiter in waiters {
@@ -250,11 +281,7 @@ impl<R: Router> Replayer<R> {
 
     /// What is to be read, and where to: behind what is there, where that has the beginning
     /// of all that is asked for, else anew.
-    fn plan(
-        &self,
-        readers: &[Waiter],
-        bounds: &[(LaneId, Option<Bounds>)],
-    ) -> Option<(Arc<Replayed>, Vec<Part>)> {
+    fn plan(&self, readers: &[Waiter], bounds: &[Asked]) -> Option<(Arc<Replayed>, Vec<Part>)> {
         if readers.is_empty() {
             return None;
         }
@@ -263,28 +290,27 @@ impl<R: Router> Replayer<R> {
             let missing = readers.iter().flat_map(|reader| &reader.missing);
             missing.filter(|(of, _)| *of == lane).map(|(_, position)| position.offset).min()
         };
-        let asked: Vec<(LaneId, u64)> =
-            bounds.iter().filter_map(|(lane, _)| Some((*lane, lowest(*lane)?))).collect();
-        let first = |lane: LaneId| {
-            let bounds = bounds.iter().find(|(of, _)| *of == lane).and_then(|(_, bounds)| *bounds);
-            bounds.map_or(0, |bounds| bounds.first)
-        };
+        let asked: Vec<(&Asked, u64)> =
+            bounds.iter().filter_map(|asked| Some((asked, lowest(asked.id)?))).collect();
+        let first = |asked: &Asked| asked.bounds.map_or(0, |bounds| bounds.first);
         let extends = |current: &&Arc<Replayed>| {
             asked.iter().all(|(lane, from)| {
                 // What is between its end and the source's beginning can be read no more.
-                current.log.oldest(*lane).is_none_or(|oldest| oldest <= *from)
-                    && current.log.newest(*lane).is_none_or(|newest| newest >= first(*lane))
+                current.log.oldest(lane.id).is_none_or(|oldest| oldest <= *from)
+                    && current.log.newest(lane.id).is_none_or(|newest| newest >= first(lane))
             })
         };
         let current = self.current.as_ref().filter(extends);
         let new = || Arc::new(Replayed::new(limits.replay_bytes, Instant::now()));
         let replayed = current.map_or_else(new, Arc::clone);
-        let parts = asked.into_iter().filter_map(|(lane, from)| {
-            let to = self.shared.log.newest(lane)?;
-            let from = replayed.log.newest(lane).unwrap_or_else(|| {
-                from.saturating_sub(MARGIN.min(to.saturating_sub(from))).max(first(lane))
+        let parts = asked.into_iter().filter_map(|(asked, from)| {
+            // None where it was closed meanwhile.
+            let to = self.shared.log.newest(asked.id)?;
+            let from = replayed.log.newest(asked.id).unwrap_or_else(|| {
+                from.saturating_sub(MARGIN.min(to.saturating_sub(from))).max(first(asked))
             });
-            (from < to).then_some(Part { lane, from, to })
+            let range = ReplayRange { lane: asked.lane.clone(), from, to };
+            (from < to).then_some(Part { id: asked.id, range })
         });
         let parts = parts.collect();
         Some((replayed, parts))
@@ -299,12 +325,7 @@ impl<R: Router> Replayer<R> {
         readers: Vec<Waiter>,
     ) -> Result<(), (ReplayError, Vec<Waiter>)> {
         let limits = self.shared.limits.clone();
-        let range = |part: &Part| ReplayRange {
-            lane: self.shared.lane(part.lane),
-            from: part.from,
-            to: part.to,
-        };
-        let ranges: Vec<_> = parts.iter().map(range).collect();
+        let ranges: Vec<_> = parts.iter().map(|part| part.range.clone()).collect();
         if !ranges.is_empty() {
             match timeout(limits.replay_timeout, self.source.begin(ranges)).await {
                 Ok(Ok(())) => {}
@@ -313,9 +334,10 @@ impl<R: Router> Replayer<R> {
             }
         }
         // From here on it says what it has of each lane.
-        let begin = |part: &Part| Moved { lane: part.lane, from: part.from, next: part.from };
+        let begin =
+            |Part { id, range }: &Part| Moved { lane: *id, from: range.from, next: range.from };
         let begun: Vec<_> = parts.iter().map(begin).collect();
-        let begin = replayed.log.append(Vec::new(), &begun, Instant::now());
+        let begin = replayed.log.append(Append::new(Vec::new(), &begun), Instant::now());
         replayed.log.has_read(0, &begin);
         for reader in &readers {
             self.tell(reader, Verdict::Read(replayed.clone()));
@@ -341,7 +363,7 @@ impl<R: Router> Replayer<R> {
             metrics::counter!("fanout_replayed_records_total").increment(batch.events.len() as u64);
             let routed = self.routing.route(&self.shared, &batch, None);
             let before = replayed.log.head_bytes();
-            replayed.log.append(routed.entries, &routed.moved, Instant::now());
+            replayed.log.append(Append::new(routed.entries, &routed.moved), Instant::now());
             bytes += replayed.log.head_bytes() - before;
             self.shared.replay_moved();
             let left = self.answer_from_current(service.take());
@@ -353,12 +375,9 @@ impl<R: Router> Replayer<R> {
     }
 }
 
+/// The lanes that somebody waits for.
 fn lanes_of(waiters: &[Waiter]) -> Vec<LaneId> {
-    let mut lanes: Vec<LaneId> = waiters
-        .iter()
-        .flat_map(|waiter| waiter.missing.iter().chain(&waiter.ahead))
-        .map(|(lane, _)| *lane)
-        .collect();
+    let mut lanes: Vec<LaneId> = waiters.iter().flat_map(Waiter::lanes).collect();
     lanes.sort_unstable();
     lanes.dedup();
     lanes
@@ -367,13 +386,13 @@ fn lanes_of(waiters: &[Waiter]) -> Vec<LaneId> {
 /// Whether the source has what somebody needs, within what one may ask for.
 fn judge(
     waiter: &Waiter,
-    bounds: &[(LaneId, Option<Bounds>)],
+    bounds: &[Asked],
     end: impl Fn(LaneId) -> u64,
     most: u64,
 ) -> Result<(), GapReason> {
     let mut records: u64 = 0;
     for (lane, position) in waiter.missing.iter().chain(&waiter.ahead) {
-        let bounds = bounds.iter().find(|(of, _)| of == lane).and_then(|(_, bounds)| *bounds);
+        let bounds = bounds.iter().find(|asked| asked.id == *lane).and_then(|asked| asked.bounds);
         let Some(Bounds { first, end: last }) = bounds else { return Err(GapReason::Reset) };
         let seen = position.offset.saturating_add(u64::from(position.emission > 0));
         if seen > last {

@@ -19,6 +19,11 @@
 //! in one place of the log. What is up to there is read, what is after it comes as the
 //! shard goes on, and whatever the connection has of a lane by then, by its own cursor or
 //! by reading, it does not get again. The cursor moves only as far as was written.
+//!
+//! Who is on the way when a lane is closed (`resume/close.rs`) and reads the log goes on to
+//! its end there. For all others that is a gap: nobody has the rest any more.
+
+mod close;
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,7 +32,7 @@ use bytes::Bytes;
 
 use crate::connection::{Behind, Flow, Phase};
 use crate::frame::Entry;
-use crate::log::Seq;
+use crate::log::{NotHere, Seq};
 use crate::members::Membership;
 use crate::position::{LaneId, Position};
 use crate::replay::{Replayed, Verdict, Waiter};
@@ -55,6 +60,14 @@ pub(crate) struct Resume {
     /// Where rooms begin that it joined since it came back, or that dropped something: a
     /// replay has no places to tell by.
     begun: Vec<(RoomId, Vec<(LaneId, Position)>)>,
+    /// Lanes that were closed up to this batch of the log are behind it.
+    passed: u64,
+    /// It has what is before this batch of lanes that are closed there: as long as its shard is
+    /// not there, more comes of them.
+    over: u64,
+    /// Lanes that are closed where its shard is, and not yet where it reads; with the batch
+    /// that closed them.
+    closing: Vec<(u64, LaneId)>,
     began: Instant,
     asked_for_end: bool,
     /// Dropped with it: nobody else needs to be told of its end.
@@ -123,11 +136,13 @@ impl Resume {
 }
 
 impl Shard {
-    /// Takes a connection back that has been up to `positions` in all of its rooms.
+    /// Takes a connection back that has been up to `positions` in all of its rooms. They were
+    /// read from its cursor when the log had come at least to the batch `passed`.
     pub(crate) fn resume(
         &mut self,
         key: usize,
         positions: impl IntoIterator<Item = (LaneId, Position)>,
+        passed: u64,
     ) {
         let now = self.now;
         let resume = Resume {
@@ -135,6 +150,9 @@ impl Shard {
             stage: Stage::Queued,
             joined: self.shared.log.end(),
             begun: Vec::new(),
+            passed,
+            over: 0,
+            closing: Vec::new(),
             began: now,
             asked_for_end: false,
             alive: Arc::default(),
@@ -191,19 +209,24 @@ impl Shard {
     fn enter(&mut self, key: usize) {
         match self.try_enter(key) {
             Ok(()) => self.queue_catch_up(key),
-            Err(missing) => self.ask_for_replay(key, &missing),
+            Err(NotHere::Missing(missing)) => self.ask_for_replay(key, &missing),
+            Err(NotHere::Closed) => self.tell_gap_of_all(key, GapReason::Reset),
         }
     }
 
     /// Goes on in the log, where that has everything.
     ///
     /// # Errors
-    /// The lanes of which it does not.
-    pub(crate) fn try_enter(&mut self, key: usize) -> Result<(), Vec<LaneId>> {
+    /// [`NotHere`].
+    pub(crate) fn try_enter(&mut self, key: usize) -> Result<(), NotHere> {
         let (shared, here) = (self.shared.clone(), self.place.clone());
         let Flow::Behind(behind) = &mut self.connections[key].flow else { return Ok(()) };
         let Some(resume) = behind.resume.as_deref_mut() else { return Ok(()) };
-        let place = shared.log.find(&mut resume.seen)?;
+        if !resume.closing.is_empty() {
+            return Err(NotHere::Closed);
+        }
+        let place;
+        (place, resume.over) = shared.log.find(&mut resume.seen, resume.passed)?;
         resume.stage = Stage::Reading;
         // It may be ahead of its shard; then it waits for it.
         behind.jump_to(if place.seq() > here.seq() { here.clone() } else { place });
@@ -247,7 +270,8 @@ impl Shard {
             Verdict::Gap(reason) => self.tell_gap_of_all(key, reason),
             Verdict::Again => self.enter(key),
             Verdict::Read(replayed) => {
-                let place = replayed.log.find_some(&mut resume.seen);
+                let (_, open) = self.shared.log.tail();
+                let place = replayed.log.find_some(&mut resume.seen, &open);
                 resume.stage = Stage::Replaying(Arc::downgrade(&replayed), replayed.reader());
                 behind.jump_to(place);
                 behind.moved = self.now;
@@ -259,6 +283,7 @@ impl Shard {
     /// What it read has moved on without it: it begins again, from what it has.
     pub(crate) fn fell(&mut self, key: usize) {
         let Flow::Behind(behind) = &mut self.connections[key].flow else { return };
+        behind.pass_closes(self.batch);
         let Some(resume) = behind.resume.as_deref_mut() else { return };
         resume.falls += 1;
         if resume.falls > FALLS {
@@ -274,9 +299,10 @@ impl Shard {
     /// Whether a connection that has read all there is can be live: its shard has come as
     /// far as it was itself.
     pub(crate) fn may_be_live(&mut self, key: usize) -> bool {
-        let (here, frontier) = (self.place.seq(), &self.frontier);
+        let (here, shard, frontier) = (self.place.seq(), self.batch, &self.frontier);
         let Flow::Behind(behind) = &mut self.connections[key].flow else { return true };
-        if behind.resume.as_ref().is_some_and(|resume| resume.seen.covered_by(frontier)) {
+        let covered = |r: &Resume| r.over <= shard && r.seen.covered_by(frontier);
+        if behind.resume.as_deref().is_some_and(covered) {
             behind.resume = None;
             crate::metrics::resume("recovered");
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
+use tracing::{Level, Span};
 
 use crate::decode::Decoder;
 use crate::event::Event;
@@ -42,7 +43,7 @@ pub(crate) struct Routed {
     pub(crate) lost: Vec<Moved>,
     /// Lanes that are to be read no more, because of a record in them.
     pub(crate) halted: Vec<Halted>,
-    /// When the oldest of them was written.
+    /// When the oldest of them was written. At the epoch means that it is not known.
     pub(crate) oldest: Option<SystemTime>,
 }
 
@@ -73,11 +74,19 @@ impl<R: Router> Routing<R> {
         let mut routed = Routed::default();
         routed.entries.reserve(batch.events.len());
         let mut passed = Passed::default();
+        let first = poisoned.is_some();
+        if !first {
+            // It may have been closed meanwhile.
+            self.last = None;
+        }
         for event in &batch.events {
             if is_halted(&poisoned, &event.lane) {
                 continue;
             }
-            let lane = self.resumable.then(|| self.known(shared, &event.lane));
+            let lane = if self.resumable { self.known(shared, &event.lane, first) } else { None };
+            if self.resumable && lane.is_none() {
+                continue;
+            }
             let next = event.offset.saturating_add(1);
             if let Err(unusable) = self.emit(event) {
                 let halted = poisoned.as_mut().and_then(|p| p.found(event, &unusable));
@@ -88,7 +97,9 @@ impl<R: Router> Routing<R> {
                 }
                 continue;
             }
-            routed.oldest = Some(routed.oldest.map_or(event.time, |time| time.min(event.time)));
+            if event.time > SystemTime::UNIX_EPOCH {
+                routed.oldest = Some(routed.oldest.map_or(event.time, |time| time.min(event.time)));
+            }
             if let Some(lane) = &lane {
                 passed.move_on(lane.id, event.offset, next);
             }
@@ -96,13 +107,22 @@ impl<R: Router> Routing<R> {
         }
         if self.resumable {
             for (lane, next) in &batch.frontier {
-                if !is_halted(&poisoned, lane) {
-                    passed.move_on(shared.lanes.intern(lane).id, *next, *next);
+                if is_halted(&poisoned, lane) {
+                    continue;
+                }
+                if let Some(lane) = self.known(shared, lane, first) {
+                    passed.move_on(lane.id, *next, *next);
                 }
             }
             let lost = batch.lost.iter().filter_map(|lane| {
-                let moved = passed.0.get(&shared.lanes.intern(lane).id)?;
-                Some(Moved { next: moved.from, ..*moved })
+                let lane = self.known(shared, lane, first)?.id;
+                if let Some(moved) = passed.0.get(&lane) {
+                    return Some(Moved { next: moved.from, ..*moved });
+                }
+                // Nothing came with it: what would have come next is lost at least. Whoever has
+                // all before that has yet to be told.
+                let from = shared.log.newest(lane).unwrap_or_default();
+                Some(Moved { lane, from, next: from.saturating_add(1) })
             });
             routed.lost = lost.collect();
         }
@@ -113,15 +133,15 @@ impl<R: Router> Routing<R> {
         routed
     }
 
-    fn known(&mut self, shared: &Shared, lane: &Arc<Lane>) -> Arc<KnownLane> {
-        match &self.last {
-            Some((last, known)) if Arc::ptr_eq(last, lane) => known.clone(),
-            _ => {
-                let known = shared.lanes.intern(lane);
-                self.last = Some((lane.clone(), known.clone()));
-                known
-            }
+    /// What is read for the `first` time may bring a lane. What is read again does not: a lane
+    /// that was closed meanwhile stays so.
+    fn known(&mut self, shared: &Shared, lane: &Arc<Lane>, first: bool) -> Option<Arc<KnownLane>> {
+        if let Some((_, known)) = self.last.as_ref().filter(|(last, _)| Arc::ptr_eq(last, lane)) {
+            return Some(known.clone());
         }
+        let known = if first { shared.lanes.intern(lane) } else { shared.lanes.find(lane)? };
+        self.last = Some((lane.clone(), known.clone()));
+        Some(known)
     }
 
     /// Puts what comes of a record into `emissions`.
@@ -130,13 +150,7 @@ impl<R: Router> Routing<R> {
         emissions.clear();
         // Nothing of theirs is looked at after a panic but what is cleared first.
         let decoded = guarded("the decoder", || decoder.decode(record))??;
-        let span = tracing::trace_span!(
-            target: "fanout::event",
-            "event",
-            lane = %record.lane,
-            offset = record.offset,
-            traceparent = traceparent(&decoded),
-        );
+        let span = span_of(&decoded);
         let _entered = span.enter();
         guarded("the router", || router.route(&decoded, emissions))?.map_err(Unusable::Unroutable)
     }
@@ -172,6 +186,21 @@ impl<R: Router> Routing<R> {
 
 fn is_halted(poisoned: &Option<&mut Poisoned>, lane: &Arc<Lane>) -> bool {
     poisoned.as_ref().is_some_and(|poisoned| poisoned.is_halted(lane))
+}
+
+/// What is done over an event is done in here.
+fn span_of(event: &Event) -> Span {
+    // Asked first: where nobody listens the fields are not even made.
+    if !tracing::span_enabled!(target: "fanout::event", Level::TRACE) {
+        return Span::none();
+    }
+    tracing::trace_span!(
+        target: "fanout::event",
+        "event",
+        lane = %event.lane,
+        offset = event.offset,
+        traceparent = traceparent(event),
+    )
 }
 
 /// Runs what is not ours.

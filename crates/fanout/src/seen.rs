@@ -1,12 +1,12 @@
 //! What somebody has of each lane: a cursor that is opened, and moves with what is read.
 
-use crate::position::{Frontier, LaneId, Position};
+use crate::position::{Frontier, LaneId, LaneMap, Position};
 
 /// What somebody has of each lane, by the lanes' numbers. Of a lane that is not named,
 /// nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    lanes: Vec<SeenLane>,
+    lanes: LaneMap<SeenLane>,
     /// Whether lanes that are not named can be read where it reads.
     others: bool,
 }
@@ -14,6 +14,9 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug)]
 struct SeenLane {
     position: Position,
+    /// Whether it is known that nothing before `position` is missing: also where that is
+    /// where the lane begins.
+    named: bool,
     /// What it was when it began to read where it reads.
     since: Position,
     /// Whether the lane is read where it reads: a replay may begin too late for it.
@@ -22,25 +25,26 @@ struct SeenLane {
 
 impl Seen {
     pub(crate) fn new(positions: impl IntoIterator<Item = (LaneId, Position)>) -> Self {
-        let mut seen = Self { lanes: Vec::new(), others: true };
+        let mut seen = Self { lanes: LaneMap::default(), others: true };
         for (lane, position) in positions {
-            seen.lane(lane).position = position;
+            let seen = seen.lane(lane);
+            (seen.position, seen.named) = (position, true);
         }
         seen
     }
 
     fn lane(&mut self, lane: LaneId) -> &mut SeenLane {
-        let at = lane.0 as usize;
-        if at >= self.lanes.len() {
-            let nothing = Position::default();
-            let new = SeenLane { position: nothing, since: nothing, read: self.others };
-            self.lanes.resize(at + 1, new);
-        }
-        &mut self.lanes[at]
+        let (nothing, read) = (Position::default(), self.others);
+        self.lanes.get_or_insert_with(lane, || SeenLane {
+            position: nothing,
+            named: false,
+            since: nothing,
+            read,
+        })
     }
 
     fn known(&self, lane: LaneId) -> Option<&SeenLane> {
-        self.lanes.get(lane.0 as usize)
+        self.lanes.get(lane)
     }
 
     /// The next position of a lane.
@@ -66,7 +70,7 @@ impl Seen {
     pub(crate) fn advance(&mut self, lane: LaneId, position: Position) {
         if self.reads(lane) {
             let known = self.lane(lane);
-            known.position = known.position.max(position);
+            (known.position, known.named) = (known.position.max(position), true);
         }
     }
 
@@ -82,16 +86,25 @@ impl Seen {
         self.lane(lane).read = true;
     }
 
+    /// A lane is not read here, although others that are not named are.
+    pub(crate) fn pass_over(&mut self, lane: LaneId) {
+        self.lane(lane).read = false;
+    }
+
+    /// A lane is no more, and all of it is behind.
+    pub(crate) fn close(&mut self, lane: LaneId) {
+        self.lanes.remove(lane);
+    }
+
     /// Sets whether lanes are read, before each is told.
     pub(crate) fn read_all(&mut self, read: bool) {
         self.others = read;
-        self.lanes.iter_mut().for_each(|lane| (lane.read, lane.since) = (read, lane.position));
+        self.lanes.values_mut().for_each(|lane| (lane.read, lane.since) = (read, lane.position));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LaneId, Position)> {
-        let lanes = self.lanes.iter().enumerate();
-        let named = lanes.filter(|(_, lane)| lane.position > Position::default());
-        named.map(|(n, lane)| (LaneId(n as u32), lane.position))
+        let named = self.lanes.iter().filter(|(_, lane)| lane.named);
+        named.map(|(lane, seen)| (lane, seen.position))
     }
 
     /// Whether somebody who has read up to `frontier` has all of this.

@@ -114,9 +114,11 @@ impl Session<'_> {
     /// as well, where it turns out that something is missing all the same.
     pub fn resume(&mut self, cursor: &str) -> bool {
         crate::metrics::resume("begun");
+        // Before it is opened: what is closed from here on may be named by it.
+        let passed = self.shard.shared.log.head();
         let opened = if self.opening { self.shard.shared.lanes.open(cursor).ok() } else { None };
         if let Some(positions) = opened {
-            self.shard.resume(self.key, positions);
+            self.shard.resume(self.key, positions, passed);
             return true;
         }
         crate::metrics::resume("reset");

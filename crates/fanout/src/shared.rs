@@ -18,7 +18,7 @@ use crate::frame::{Entry, EntryBody, Protocol, ProtocolId, ProtocolRef};
 use crate::keys::Keyring;
 use crate::lanes::{KnownLane, Lanes};
 use crate::limits::Limits;
-use crate::log::{Batch, Keep, Log, LogStats, Moved};
+use crate::log::{Append, Batch, Keep, Log, LogStats, Moved};
 use crate::metrics::Counts;
 use crate::overflow::{Overflow, Policy, Rules};
 use crate::position::{Lane, LaneId, Position};
@@ -204,9 +204,28 @@ impl Shared {
         self.shards.iter().for_each(|shard| shard.waker.wake());
     }
 
+    /// These lanes are no more; everybody moves on. Returns the numbers of those that were
+    /// known.
+    pub(crate) fn close_lanes<'a>(
+        &self,
+        lanes: impl IntoIterator<Item = &'a Arc<Lane>>,
+        now: Instant,
+    ) -> Vec<LaneId> {
+        // In this order: whoever has opened a cursor that names one sees the close yet to
+        // come.
+        let closed: Vec<LaneId> =
+            lanes.into_iter().filter_map(|lane| self.lanes.close(lane)).collect();
+        if !closed.is_empty() {
+            self.log.append_close(&closed, now);
+            metrics::counter!("fanout_lanes_closed_total").increment(closed.len() as u64);
+            self.shards.iter().for_each(|shard| shard.waker.wake());
+        }
+        closed
+    }
+
     /// Appends entries and wakes the shards that have members for them.
-    pub(crate) fn append(&self, entries: Vec<Entry>, moved: &[Moved], now: Instant) {
-        let batch = self.log.append(entries, moved, now);
+    pub(crate) fn append(&self, new: Append<'_>, now: Instant) {
+        let batch = self.log.append(new, now);
         // The head is stored; now the bits are read. See `RoomRef::want`.
         let rooms = batch.entries.iter().flat_map(|entry| &entry.rooms);
         let mut wanted = rooms.fold(0, |wanted, room| wanted | room.wanted());
@@ -257,11 +276,6 @@ impl Shared {
         u32::try_from(each.max(1)).unwrap_or(u32::MAX)
     }
 
-    /// The lane of a number that the log knows.
-    pub(crate) fn lane(&self, lane: LaneId) -> Arc<Lane> {
-        self.lanes.get(lane).expect("lanes are known for good").lane.clone()
-    }
-
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
@@ -306,6 +320,11 @@ impl Shared {
     /// What is done once a second for the whole hub.
     pub(crate) fn housekeeping(&self, now: Instant) {
         self.log.evict(now);
+        for lane in self.log.take_forgotten() {
+            self.lanes.forget(lane);
+            self.replays.disown(lane);
+        }
+        metrics::gauge!("fanout_lanes").set(self.lanes.len() as f64);
         let stats = self.log.stats(now);
         metrics::counter!("fanout_emissions_total").absolute(self.log.appended());
         metrics::gauge!("fanout_log_bytes").set(stats.bytes as f64);

@@ -24,7 +24,9 @@ pub struct EventBatch {
     /// before this batch's events of the lane, and everybody is told of a gap.
     pub lost: Vec<Arc<Lane>>,
     /// Lanes that are no more, such as those of a topic that was deleted or made anew:
-    /// nothing of them comes after this batch, and a cursor that names one is refused.
+    /// nothing of them comes after this batch, and a cursor that names one is refused. Of a
+    /// source that is not [`RESUMABLE`](Source::RESUMABLE) these are the lanes that it gave
+    /// back, which may come again.
     pub closed: Vec<Arc<Lane>>,
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Walk {
     touched: Vec<u32>,
     /// The next connection to write to.
     next: usize,
+    /// Whether any socket has taken a whole frame.
+    delivered: bool,
     /// Where the shard is once all have been written to.
     after: Option<Arc<Batch>>,
     /// Buffers to be used again.
@@ -148,6 +150,7 @@ impl Walk {
         self.audiences.clear();
         self.touched.clear();
         self.next = 0;
+        self.delivered = false;
         // Zero is the mark of those never met.
         self.epoch += 1;
     }
@@ -395,10 +398,14 @@ impl Shard {
         {
             let next = place.read().expect("the log keeps what a shard has not read");
             let Some((batch, _)) = next else { break };
-            if batch.lost {
+            if batch.lost || !batch.closed.is_empty() {
                 // What stands before it is written first.
                 if self.walk.after.is_none() {
-                    self.note_loss(&batch);
+                    if batch.lost {
+                        self.note_loss(&batch);
+                    } else {
+                        self.note_close(&batch);
+                    }
                     self.walk.after = Some(batch);
                 }
                 break;
@@ -463,6 +470,9 @@ impl Shard {
                 return;
             }
         }
+        if self.walk.delivered {
+            crate::metrics::delivery(&self.walk.batches);
+        }
         let after = self.walk.after.take().expect("under way");
         self.place = Place::in_batch(&after, after.end());
         self.batch = after.number;
@@ -482,7 +492,10 @@ impl Shard {
     /// Writes to one connection what its group gets.
     fn write(&mut self, key: usize, group: u32) {
         match self.walk.deliver(group, &mut self.connections[key], &self.shared, self.now) {
-            Delivered::Done { frames, bytes } => self.counters.delivered(frames, bytes),
+            Delivered::Done { frames, bytes } => {
+                self.walk.delivered |= frames > 0;
+                self.counters.delivered(frames, bytes);
+            }
             Delivered::Behind { bytes } => {
                 self.counters.delivered(0, bytes);
                 self.counters.fell_behind += 1;

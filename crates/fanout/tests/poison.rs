@@ -252,6 +252,35 @@ async fn nothing_is_acknowledged_beyond_a_letter_that_is_under_way() {
 }
 
 #[tokio::test]
+async fn a_lane_that_was_given_back_is_not_halted_by_its_letter() {
+    let letters = Letters::default();
+    let poison = Poison::DeadLetters(Box::new(letters.clone()));
+    let shop = Shop::open::<false>(poison, route).await;
+    let mut next = [0; 1];
+    shop.send(&mut next, &[(0, "1"), (0, "{")]);
+    shop.got(&["1"]).await;
+    let closed = EventBatch { closed: vec![lane(0)], ..EventBatch::default() };
+    shop.source.try_send(closed).expect("room in its queue");
+    // It comes again, from what was not accepted on.
+    shop.send(&mut [1], &[(0, "{"), (0, "2")]);
+    shop.got(&["1", "2"]).await;
+    let (old, new) = {
+        let mut letters = letters.0.lock().unwrap();
+        (letters.remove(0), letters.remove(0))
+    };
+    assert_eq!((old.0.event.offset, new.0.event.offset), (1, 1));
+    new.1.send(true).unwrap();
+    shop.told("of what its second letter let pass", |told| {
+        told.accepted.get(&*lane(0)) == Some(&3)
+    })
+    .await;
+    old.1.send(false).unwrap();
+    shop.send(&mut [3], &[(0, "3")]);
+    shop.got(&["1", "2", "3"]).await;
+    assert!(shop.end().await.halted.is_empty());
+}
+
+#[tokio::test]
 async fn stopping_waits_for_letters() {
     let letters = Letters::default();
     let poison = Poison::DeadLetters(Box::new(letters.clone()));

@@ -1,5 +1,8 @@
 //! What a client that comes back is promised, one by one.
 
+#[path = "resume/close.rs"]
+mod close;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -100,12 +103,17 @@ impl Node {
 
     /// Waits until it has read all there is of a log.
     async fn reads_all(&self, log: &MemoryLog) {
-        let ends = (0..).zip(log.lanes()).map(|(n, lane)| ((*lane).clone(), log.bounds(n).end, 0));
-        let tokens =
-            fanout::testing::Tokens::new(keys(), log.lanes().iter().map(|l| (**l).clone()));
-        let all = tokens.seal(ends.collect::<Vec<_>>());
+        let all = ends(log);
         eventually("all is read", || self.hub.cursor().as_str() == all).await;
     }
+}
+
+/// The cursor of who has all there is of a log.
+fn ends(log: &MemoryLog) -> String {
+    let lanes: Vec<_> = log.lanes().iter().map(|lane| (**lane).clone()).collect();
+    let tokens = fanout::testing::Tokens::new(keys(), lanes.clone());
+    let end = |lane: fanout::Lane| (lane.clone(), log.bounds(lane.partition).end, 0);
+    tokens.seal(lanes.into_iter().map(end).collect::<Vec<_>>())
 }
 
 /// A log's records are lists of emissions.

@@ -62,7 +62,7 @@ fn tokens_stay_what_they_are() {
     let node = node(old(), (0..3).map(|p| Lane::new("cluster/7", "orders", p)));
     let at = node.get(LaneId(1)).unwrap().at(Position { offset: 1_000_001, emission: 1 });
     assert_eq!(at.as_str(), "kpOIP5l.kNKfRBhgcaa-t_AgKFuB2g");
-    let cursor = node.seal([place(0, 1_000_000), place(1, 1_000_001), place(2, 999_000)]);
+    let cursor = node.seal([place(0, 1_000_000), place(1, 1_000_001), place(2, 999_000)]).unwrap();
     assert_eq!(cursor.as_str(), "kBtOzFy1D6EPIQU3rodO4D0rjuGt_uYTSmea0BRbG-yLrUETmQcGnilkE-Y0");
     assert_eq!(cursor.as_str().len(), 60);
 }
@@ -70,7 +70,7 @@ fn tokens_stay_what_they_are() {
 #[test]
 fn a_node_that_has_read_nothing_has_a_cursor() {
     let node = node(old(), []);
-    let cursor = node.seal([]);
+    let cursor = node.seal([]).unwrap();
     assert_eq!(node.open(cursor.as_str()), Ok(Vec::new()));
 }
 
@@ -78,7 +78,7 @@ fn a_node_that_has_read_nothing_has_a_cursor() {
 fn the_latest_place_of_each_lane_counts() {
     let node = node(old(), lanes());
     let both = [(LaneId(2), Position { offset: 7, emission: 2 }), place(2, 7), place(0, 1)];
-    let whole = node.seal(both);
+    let whole = node.seal(both).unwrap();
     assert_eq!(node.open(whole.as_str()).unwrap(), [place(0, 1), both[0]]);
     let (later, earlier) = (at(&node, 2, 8), at(&node, 0, 0));
     let expected = vec![place(0, 1), (LaneId(2), Position { offset: 8, emission: 1 })];
@@ -92,10 +92,10 @@ fn an_old_key_opens_and_never_seals() {
     let before = node(old(), lanes());
     let keys = Keyring::new('n', NEW).unwrap().accepting('k', OLD).unwrap();
     let after = node(keys, lanes());
-    let text = format!("{},{}", before.seal([place(3, 9)]), at(&before, 4, 9));
+    let text = format!("{},{}", before.seal([place(3, 9)]).unwrap(), at(&before, 4, 9));
     assert_eq!(after.open(&text), before.open(&text));
     assert_eq!(after.open(&text).unwrap().len(), 2);
-    for text in [after.seal([place(3, 9)]).to_string(), at(&after, 3, 9)] {
+    for text in [after.seal([place(3, 9)]).unwrap().to_string(), at(&after, 3, 9)] {
         assert!(text.starts_with('n'), "{text}");
         assert!(after.open(&text).is_ok());
         assert_eq!(before.open(&text), Err(CursorError::Unreadable));
@@ -105,7 +105,7 @@ fn an_old_key_opens_and_never_seals() {
 #[test]
 fn another_secret_of_the_same_id_is_refused() {
     let (here, there) = (node(old(), lanes()), node(Keyring::new('k', NEW).unwrap(), lanes()));
-    let whole = there.seal([place(0, 9)]);
+    let whole = there.seal([place(0, 9)]).unwrap();
     assert_eq!(here.open(whole.as_str()), Err(CursorError::Unreadable));
     // Under another secret the lane has another name.
     assert_eq!(here.open(&at(&there, 0, 9)), Err(CursorError::UnknownLane));
@@ -114,7 +114,7 @@ fn another_secret_of_the_same_id_is_refused() {
 #[test]
 fn a_lane_that_is_not_known_is_told_apart() {
     let (here, there) = (node(old(), lanes()), node(old(), [Lane::new("c", "orders", 2)]));
-    for text in [there.seal([place(0, 9)]).to_string(), at(&there, 0, 9)] {
+    for text in [there.seal([place(0, 9)]).unwrap().to_string(), at(&there, 0, 9)] {
         assert_eq!(here.open(&text), Err(CursorError::UnknownLane));
         assert!(there.open(&text).is_ok());
     }
@@ -123,7 +123,7 @@ fn a_lane_that_is_not_known_is_told_apart() {
 #[test]
 fn what_is_no_cursor_is_refused() {
     let node = node(old(), lanes());
-    let (whole, at) = (node.seal([place(0, 9)]).to_string(), at(&node, 0, 9));
+    let (whole, at) = (node.seal([place(0, 9)]).unwrap().to_string(), at(&node, 0, 9));
     let name = &at[..8];
     let refused = [
         String::new(),
@@ -161,7 +161,8 @@ fn what_was_tampered_with_is_refused() {
     // The other key has the same secret: an id is more than a name for a secret.
     let node = node(old().accepting('x', OLD).unwrap(), lanes());
     let characters: Vec<String> = (0..128_u8).map(|c| char::from(c).into()).collect();
-    for token in [node.seal([place(0, 9), place(5, 70_000)]).to_string(), at(&node, 3, 9)] {
+    for token in [node.seal([place(0, 9), place(5, 70_000)]).unwrap().to_string(), at(&node, 3, 9)]
+    {
         assert!(node.open(&token).is_ok());
         for i in 0..token.len() {
             let (head, tail) = token.split_at(i);
@@ -208,12 +209,64 @@ fn lanes_of_one_name_are_told_apart() {
     }
 }
 
+#[test]
+fn a_closed_lane_has_no_name_and_then_no_number() {
+    let node = node(old().accepting('x', NEW).unwrap(), lanes());
+    let (cursor, text) = (node.seal([place(5, 7), place(6, 7)]).unwrap(), at(&node, 5, 7));
+    assert_eq!(node.close(&lanes()[5]), Some(LaneId(5)));
+    assert_eq!(node.close(&lanes()[5]), None);
+    for text in [cursor.as_str(), &text] {
+        assert_eq!(node.open(text), Err(CursorError::UnknownLane));
+    }
+    // Who stands before its end still says so.
+    assert_eq!(node.seal([place(5, 7), place(6, 7)]), Some(cursor.clone()));
+    node.forget(LaneId(5));
+    assert_eq!((node.seal([place(5, 7)]), node.get(LaneId(5)).is_none()), (None, true));
+    assert_eq!(node.open(node.seal([place(6, 7)]).unwrap().as_str()), Ok(vec![place(6, 7)]));
+    // Again, it is another of the same name.
+    let again = node.intern(&Arc::new(lanes()[5].clone()));
+    assert_eq!(again.id, LaneId(12));
+    assert_eq!(node.open(&text), Ok(vec![(again.id, Position { offset: 7, emission: 1 })]));
+    assert_eq!(node.open(cursor.as_str()), Ok(vec![place(6, 7), place(12, 7)]));
+}
+
+#[test]
+fn what_was_closed_costs_nothing() {
+    let node = node(old(), lanes());
+    for n in 0..1000 {
+        let lane = Arc::new(Lane::new(format!("log {n}"), "t", 0));
+        let id = node.intern(&lane).id;
+        assert_eq!(node.close(&lane), Some(id));
+        node.forget(id);
+    }
+    let known = node.known.read().unwrap();
+    assert_eq!((known.lanes.len(), known.numbers.len()), (12, 12));
+    let names = known.named[0].by_name.values().map(SmallVec::len).sum::<usize>();
+    assert_eq!((names, known.named[0].by_topic.len()), (12, 12));
+}
+
+#[test]
+fn of_two_lanes_of_one_name_one_is_closed() {
+    let node = node(old(), []);
+    let lanes = [0, 1].map(|partition| Arc::new(Lane::new("c", "orders", partition)));
+    let known = lanes.clone().map(|lane| {
+        let key = &node.keys[0];
+        let keyed = KeyedLane { topic: key.topic(&lane), key: key.lane(&lane).renamed(*b"shared") };
+        node.known.write().unwrap().insert(&lane, vec![keyed].into())
+    });
+    let [a, b] = known.map(|lane| lane.at(Position::before(9)).to_string());
+    node.close(&lanes[0]);
+    assert_eq!(node.open(&a), Err(CursorError::Unreadable));
+    assert_eq!(node.open(&b), Ok(vec![place(1, 9)]));
+}
+
 /// The limit is what the docs of it say.
 #[test]
 fn a_thousand_lanes_fit_into_a_cursor() {
     let (most, last) = (1019, (1 << 35) - 1);
     let node = node(old(), (0..=most).map(|partition| Lane::new("c", "orders", partition)));
-    let cursor = |lanes: u32, offset| node.seal((0..lanes).map(|lane| place(lane, offset)));
+    let cursor =
+        |lanes: u32, offset| node.seal((0..lanes).map(|lane| place(lane, offset))).unwrap();
     let longest = cursor(most, last);
     assert!(longest.as_str().len() <= MAX_CURSOR_BYTES);
     assert_eq!(node.open(longest.as_str()).unwrap().len(), most as usize);
@@ -251,7 +304,7 @@ fn offsets_cannot_be_read_off_an_at() {
 fn offsets_cannot_be_read_off_a_whole_cursor() {
     let node = node(old(), lanes());
     let cursors: Vec<Vec<u8>> = (0..=512)
-        .map(|offset| bits(&node.seal([place(0, 70_000), place(1, offset)]).as_str()[1..]))
+        .map(|offset| bits(&node.seal([place(0, 70_000), place(1, offset)]).unwrap().as_str()[1..]))
         .collect();
     let differ: Vec<f64> = cursors.windows(2).map(|pair| difference(&pair[0], &pair[1])).collect();
     // Of some 300 bits: a twentieth is nearly two standard deviations.
@@ -301,7 +354,7 @@ proptest! {
                 *latest = (*latest).max(*position);
             }
             if whole {
-                texts.push(here.seal(places).to_string());
+                texts.push(here.seal(places).unwrap().to_string());
             } else {
                 let at = |(lane, at): &(_, _)| here.get(*lane).unwrap().at(*at).to_string();
                 texts.extend(places.iter().map(at));
@@ -314,8 +367,8 @@ proptest! {
         let by_lane = |(id, at): (&LaneId, &Position)| {
             (again.intern(&Arc::new(there.get(*id).unwrap().lane.as_ref().clone())).id, *at)
         };
-        let sealed = again.seal(latest.iter().map(by_lane).collect::<Vec<_>>().into_iter().rev());
-        prop_assert_eq!(sealed, there.seal(latest));
+        let sealed = again.seal(latest.iter().map(by_lane).collect::<Vec<_>>().into_iter().rev()).unwrap();
+        prop_assert_eq!(sealed, there.seal(latest).unwrap());
     }
 
     #[test]
@@ -336,7 +389,7 @@ proptest! {
         bytes.splice(0..0, [&[1], head].concat());
         let text = node.seal_bytes(bytes);
         if let Ok(places) = node.open(&text) {
-            prop_assert_eq!(node.seal(places).to_string(), text);
+            prop_assert_eq!(node.seal(places).unwrap().to_string(), text);
         }
     }
 }

@@ -2,51 +2,109 @@
 
 use super::{Batch, Evicted, Log, Place, Seq, lanes};
 use crate::frame::Entry;
-use crate::position::{LaneId, Position};
+use crate::position::{Frontier, LaneId, Position};
 use crate::seen::Seen;
+
+/// Why somebody cannot go on in the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotHere {
+    /// The log has lost something of these lanes since.
+    Missing(Vec<LaneId>),
+    /// A lane was closed since, or may have been: nobody has what is missing of it.
+    Closed,
+}
+
+/// Where somebody goes on.
+struct Found {
+    place: Place,
+    /// Lanes of which the log has lost something.
+    missing: Vec<LaneId>,
+    /// Whether something may be missing of a lane that was closed.
+    closed: bool,
+    /// The number of the last batch that closed a lane.
+    over: u64,
+}
 
 impl Log {
     /// From where on whoever has `seen` this much reads on: the place before the first
-    /// batch that has anything else.
+    /// batch that has anything else. Lanes that were closed up to the batch `passed` are
+    /// behind him.
+    ///
+    /// Of such a lane a cursor says nothing. It is from behind the lane's end where there is
+    /// nothing else for it in the log before the last of the lane; where there is, it may
+    /// also be from before the lane's beginning, and something is missing.
+    ///
+    /// With the place comes the number of the last batch that closed a lane which is so behind
+    /// him: a shard that is not there yet has still to pass what he has.
     ///
     /// # Errors
-    /// The lanes of which the log has lost something since.
-    pub(crate) fn find(&self, seen: &mut Seen) -> Result<Place, Vec<LaneId>> {
-        let (place, missing) = self.find_lanes(seen, true);
-        if missing.is_empty() { Ok(place) } else { Err(missing) }
+    /// [`NotHere`].
+    pub(crate) fn find(&self, seen: &mut Seen, passed: u64) -> Result<(Place, u64), NotHere> {
+        let Found { place, missing, closed, over } = self.find_lanes(seen, Some(passed), |_| true);
+        if closed {
+            Err(NotHere::Closed)
+        } else if !missing.is_empty() {
+            Err(NotHere::Missing(missing))
+        } else {
+            Ok((place, over))
+        }
     }
 
     /// As [`find`](Self::find), but lanes of which it does not have everything, or which it
-    /// does not know, are not read here.
-    pub(crate) fn find_some(&self, seen: &mut Seen) -> Place {
-        self.find_lanes(seen, false).0
+    /// does not know, are not read here, nor those that are not in `open`: what was read again
+    /// is kept for a while, also of a lane that is closed then.
+    pub(crate) fn find_some(&self, seen: &mut Seen, open: &Frontier) -> Place {
+        self.find_lanes(seen, None, |lane| open.next(lane).is_some()).place
     }
 
-    fn find_lanes(&self, seen: &mut Seen, all: bool) -> (Place, Vec<LaneId>) {
+    /// `passed` is given where all lanes are to be here.
+    fn find_lanes(
+        &self,
+        seen: &mut Seen,
+        passed: Option<u64>,
+        open: impl Fn(LaneId) -> bool,
+    ) -> Found {
         let chain = self.chain.lock().expect("no panic under this lock");
-        let mut found = Place::in_batch(&chain.newest, chain.newest.end());
+        let mut place = Place::in_batch(&chain.newest, chain.newest.end());
         let mut oldest = chain.newest.number + 1;
-        let (mut missing, mut here) = (Vec::new(), Vec::new());
+        let (mut missing, mut here, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut over, mut last_news) = (0, 0);
         for (lane, places) in chain.lanes.iter() {
+            if let Some(number) = places.closed() {
+                gone.push(lane);
+                over = number.max(over);
+                last_news = places.last_news().max(last_news);
+                continue;
+            }
+            if !open(lane) {
+                continue;
+            }
             match places.find(seen.position(lane)) {
                 Err(Evicted) => missing.push(lane),
                 Ok(batch) => {
                     here.push(lane);
                     if let Some(batch) = batch.filter(|batch| batch.number < oldest) {
-                        (oldest, found) = (batch.number, Place::in_batch(&batch, batch.first));
+                        (oldest, place) = (batch.number, Place::in_batch(&batch, batch.first));
                     }
                 }
             }
         }
         drop(chain);
-        if all && !missing.is_empty() {
-            return (found, missing);
+        if !missing.is_empty() {
+            oldest = 0;
         }
-        seen.read_all(all);
+        let closed = over > passed.unwrap_or(u64::MAX) || (last_news > 0 && last_news >= oldest);
+        if passed.is_some() && (closed || !missing.is_empty()) {
+            return Found { place, missing, closed, over };
+        }
+        seen.read_all(passed.is_some());
         for lane in here {
             seen.read(lane);
         }
-        (found, missing)
+        for lane in gone {
+            seen.pass_over(lane);
+        }
+        Found { place, missing, closed, over }
     }
 
     /// The place of a lane's first entry that is not before `position`. Where the log has
@@ -89,18 +147,18 @@ impl Log {
         if batch.number < chain.oldest.number {
             return Err(Evicted);
         }
-        let before = chain.lanes.iter().filter_map(|(lane, places)| {
-            Some((lane, Position::before(places.next_before(batch.number)?)))
-        });
-        let mut positions: Vec<(LaneId, Position)> = before.collect();
+        // Of one that this batch brings nothing was read before.
+        let there = chain.lanes.iter().filter(|(_, places)| places.is_there(batch.number));
+        let before = there
+            .map(|(lane, places)| (lane, places.next_before(batch.number).map(Position::before)));
+        let mut positions: Vec<(LaneId, Option<Position>)> = before.collect();
         drop(chain);
         for entry in &batch.entries[..=at] {
             let Some((lane, position)) = entry.position() else { continue };
-            match positions.iter_mut().find(|(known, _)| *known == lane) {
-                Some((_, known)) => *known = position.max(*known),
-                None => positions.push((lane, position)),
+            if let Some((_, known)) = positions.iter_mut().find(|(known, _)| *known == lane) {
+                *known = Some(position).max(*known);
             }
         }
-        Ok(positions)
+        Ok(positions.into_iter().filter_map(|(lane, position)| Some((lane, position?))).collect())
     }
 }

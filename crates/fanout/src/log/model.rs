@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::overflow::{Overflow, Policy, Rules};
+use crate::position::Position;
 use crate::room_table::RoomTable;
+use crate::seen::Seen;
 
 const BATCHES: u64 = 4;
 
@@ -29,11 +31,8 @@ fn append_follow_read_on_evict() {
             for n in 0..BATCHES {
                 // The second batch has no entries, the third has two.
                 let range = [0..1, 1..1, 1..3, 3..4][n as usize].clone();
-                writer.append(
-                    entries(range, None),
-                    &[Moved { lane: LaneId(0), from: n, next: n }],
-                    now,
-                );
+                let moved = [Moved { lane: LaneId(0), from: n, next: n }];
+                writer.append(Append::new(entries(range, None), &moved), now);
             }
         });
 
@@ -95,7 +94,7 @@ fn a_shard_that_joins_sees_the_batch_or_is_woken() {
 
         let (writer, wanted) = (log.clone(), room.clone());
         let writing = shuttle::thread::spawn(move || {
-            let batch = writer.append(entries(0..1, Some(&wanted)), &[], now);
+            let batch = writer.append(Append::new(entries(0..1, Some(&wanted)), &[]), now);
             batch.entries[0].rooms[0].wanted() != 0
         });
         room.want(0, true);
@@ -122,7 +121,7 @@ fn what_is_seen_knows_what_stands_for_it() {
         let writer = log.clone();
         let writing = shuttle::thread::spawn(move || {
             for _ in 0..3 {
-                writer.append(keyed(), &[], now);
+                writer.append(Append::new(keyed(), &[]), now);
             }
             // Everything that may go goes, while it is being read.
             writer.evict(now);
@@ -144,5 +143,72 @@ fn what_is_seen_knows_what_stands_for_it() {
         writing.join().unwrap();
         log.evict(now);
         assert_eq!(log.chain.lock().unwrap().lines.len(), 1);
+    });
+}
+
+/// One closes a lane while a shard follows and others come with what they have of it. Each of
+/// them gets the rest of it, or is told; and nobody keeps it in the log.
+#[test]
+fn a_lane_is_closed() {
+    explore(|| {
+        let now = Instant::now();
+        let log = Arc::new(Log::new(Keep { bytes: 0, age: Duration::ZERO }, 1, now));
+        let (start, _) = log.tail();
+        let (lane, other) = (LaneId(0), LaneId(1));
+        let one = |n: u64| entries(n..n + 1, None);
+        log.append(Append::new(one(0), &[Moved { lane, from: 0, next: 1 }]), now);
+
+        let writer = log.clone();
+        let writing = shuttle::thread::spawn(move || {
+            writer.append(Append::new(one(1), &[Moved { lane, from: 1, next: 2 }]), now);
+            writer.append_close(&[lane], now);
+            writer.append(Append::new(one(2), &[Moved { lane: other, from: 0, next: 1 }]), now);
+        });
+
+        let comer = log.clone();
+        let coming = shuttle::thread::spawn(move || {
+            let (passed, has) = (comer.head(), 1);
+            let mut seen = Seen::new([(lane, Position::before(has))]);
+            match comer.find(&mut seen, passed) {
+                Err(NotHere::Missing(lanes)) => assert_eq!(lanes, [lane]),
+                Err(NotHere::Closed) => {
+                    let (_, frontier) = comer.tail();
+                    assert_eq!(frontier.next(lane), None, "told before it is so");
+                }
+                Ok((place, _)) => {
+                    // Or it came when all was over: then a cursor would not have been read.
+                    assert!(place.seq() <= FIRST + 1 || passed > 2, "{}", place.seq());
+                }
+            }
+        });
+
+        let (mut place, mut frontier, mut number) = (start, Frontier::default(), 0);
+        while number < 4 {
+            if log.head() <= number {
+                shuttle::thread::yield_now();
+                continue;
+            }
+            let (batch, _) = place.read().expect("a shard needs it").expect("it is there");
+            for (lane, next) in &batch.frontier {
+                frontier.advance(*lane, *next);
+            }
+            batch.closed.iter().for_each(|lane| frontier.close(*lane));
+            number = batch.number;
+            let expected = [None, Some(1), Some(2), None, None][number as usize];
+            assert_eq!(frontier.next(lane), expected);
+            if let Some(at) = batch.entries.len().checked_sub(1) {
+                // What a frame says of it is what the shard has.
+                let positions = log.positions_after(&batch, at).expect("a shard needs it");
+                let known = positions.iter().any(|(of, _)| *of == lane);
+                assert_eq!(known, number < 3 && number > 1);
+            }
+            place = Place::in_batch(&batch, batch.end());
+            log.has_read(0, &batch);
+        }
+        writing.join().unwrap();
+        coming.join().unwrap();
+        log.evict(now);
+        assert_eq!(log.take_forgotten(), [lane]);
+        assert_eq!((log.oldest(lane), log.newest(lane)), (None, None));
     });
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, RwLock, Weak};
 use tokio::sync::Notify;
 
 use super::Replayed;
-use crate::position::{LaneId, Position};
+use crate::position::{LaneId, LaneMap, Position};
 use crate::sink::{GapReason, Token};
 
 /// Somebody who needs what the log does not have, or wants to know whether the source goes
@@ -20,6 +20,13 @@ pub(crate) struct Waiter {
     pub(crate) missing: Vec<(LaneId, Position)>,
     /// Lanes of which he has more than this node has read.
     pub(crate) ahead: Vec<(LaneId, Position)>,
+}
+
+impl Waiter {
+    /// The lanes that he asks about.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = LaneId> + '_ {
+        self.missing.iter().chain(&self.ahead).map(|(lane, _)| *lane)
+    }
 }
 
 /// What becomes of him.
@@ -37,8 +44,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Replays {
     services: RwLock<Vec<Arc<Service>>>,
-    /// Which source a lane is from, by the lane's number; none where it replays nothing.
-    lanes: RwLock<Vec<Option<usize>>>,
+    /// Which source a lane is from; none where it replays nothing.
+    lanes: RwLock<LaneMap<usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -78,17 +85,18 @@ impl Replays {
     /// A lane is of this source.
     pub(crate) fn own(&self, lane: LaneId, service: usize) {
         let mut lanes = self.lanes.write().expect("no panic under this lock");
-        let at = lane.0 as usize;
-        if at >= lanes.len() {
-            lanes.resize(at + 1, None);
-        }
-        lanes[at] = Some(service);
+        *lanes.get_or_insert_with(lane, || service) = service;
+    }
+
+    /// A lane was closed, and nobody has a place in it any more.
+    pub(crate) fn disown(&self, lane: LaneId) {
+        self.lanes.write().expect("no panic under this lock").remove(lane);
     }
 
     /// The source that a lane is from, where it replays.
     pub(crate) fn of(&self, lane: LaneId) -> Option<usize> {
         let lanes = self.lanes.read().expect("no panic under this lock");
-        lanes.get(lane.0 as usize).copied().flatten()
+        lanes.get(lane).copied()
     }
 
     pub(super) fn service(&self, service: usize) -> Arc<Service> {

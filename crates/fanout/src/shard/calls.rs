@@ -54,6 +54,9 @@ impl Shard {
 
     /// What a connection has; see [`Session::cursor`].
     pub(crate) fn cursor_of(&mut self, key: usize) -> Option<Cursor> {
+        if let Flow::Behind(behind) = &mut self.connections[key].flow {
+            behind.pass_closes(self.batch);
+        }
         let connection = &self.connections[key];
         if let Flow::Behind(behind) = &connection.flow {
             if let Some(resume) = &behind.resume {
@@ -62,7 +65,9 @@ impl Shard {
                     // It has what its shard has, and more.
                     seen.advance_to(&self.frontier);
                 }
-                return Some(self.shared.lanes.seal(seen.iter()));
+                // None where a lane is forgotten that was closed on its way: it is about to be
+                // told.
+                return self.shared.lanes.seal(seen.iter());
             }
             if !connection.has_all() && behind.gap.is_none() {
                 return None;
@@ -71,14 +76,14 @@ impl Shard {
         match &self.cursor {
             Some((batch, cursor)) if *batch == self.batch => Some(cursor.clone()),
             _ => {
-                let cursor = self.seal(&self.frontier);
+                let cursor = self.seal(&self.frontier)?;
                 self.cursor = Some((self.batch, cursor.clone()));
                 Some(cursor)
             }
         }
     }
 
-    fn seal(&self, frontier: &Frontier) -> Cursor {
+    fn seal(&self, frontier: &Frontier) -> Option<Cursor> {
         let places = frontier.iter().map(|(lane, next)| (lane, Position::before(next)));
         self.shared.lanes.seal(places)
     }

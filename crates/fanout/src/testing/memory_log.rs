@@ -1,11 +1,11 @@
 //! A log of several lanes in memory that many sources read.
 //!
 //! What Kafka is to nodes, without the broker: it outlives its readers, each of which is at
-//! a place of its own, it deletes what is old, it grows new partitions, and it can be read
-//! again. Nothing in it waits or is random but what a test asks for.
+//! a place of its own, it deletes what is old, it grows new partitions and loses others, and
+//! it can be read again. Nothing in it waits or is random but what a test asks for.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -34,7 +34,10 @@ pub struct MemoryLog {
 struct State {
     name: Arc<str>,
     topic: Arc<str>,
+    /// Those that are and those that were; each stays where it is.
     lanes: Vec<Stored>,
+    /// The lane of each partition.
+    partitions: Vec<usize>,
     /// Where offsets get holes: the state of a generator.
     holes: Option<u64>,
     /// Why it cannot be read again now.
@@ -49,6 +52,8 @@ struct Stored {
     lane: Arc<Lane>,
     bounds: Bounds,
     events: VecDeque<Event>,
+    /// Whether it is no more; it still holds what those who read on are to get.
+    closed: bool,
 }
 
 /// From where on a [`MemoryLogSource`] reads what was there before it.
@@ -70,21 +75,34 @@ pub struct MemoryLogSource {
     changed: watch::Receiver<u64>,
     paused: watch::Receiver<bool>,
     pause: Arc<watch::Sender<bool>>,
-    /// The next offset of each lane.
-    next: Vec<u64>,
-    /// How many lanes' places were told.
-    told: usize,
-    /// Where each lane ended at start.
-    ends: Vec<u64>,
+    reads: Vec<Read>,
+    /// How many of them are closed.
+    closed: Arc<AtomicUsize>,
     /// The lane that is read first; another each time.
     turn: usize,
     reporter: SourceReporter,
     status: SourceStatus,
 }
 
+/// How far a source is in a lane.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    /// The next offset.
+    next: u64,
+    /// Where the lane ended at start.
+    end: u64,
+    /// Whether it was told that the lane is read.
+    told: bool,
+    /// Whether there will be nothing more.
+    closed: bool,
+}
+
 /// Holds a [`MemoryLogSource`] up, and lets it go on: a node that lags.
 #[derive(Clone, Debug)]
-pub struct MemoryLogPause(Arc<watch::Sender<bool>>);
+pub struct MemoryLogPause {
+    pause: Arc<watch::Sender<bool>>,
+    closed: Arc<AtomicUsize>,
+}
 
 impl MemoryLog {
     /// Most events of one batch.
@@ -97,6 +115,7 @@ impl MemoryLog {
             name: format!("memory-log-{number}").into(),
             topic: topic.into(),
             lanes: Vec::new(),
+            partitions: Vec::new(),
             holes: None,
             unavailable: false,
             passes: 0,
@@ -130,11 +149,12 @@ impl MemoryLog {
     /// Appends a record to a lane and returns its offset. Never waits.
     ///
     /// # Panics
-    /// Where there is no such partition.
+    /// Where there is no such partition, or it is closed.
     pub fn write(&self, partition: u32, key: Option<Bytes>, payload: impl Into<Bytes>) -> u64 {
         self.change(|state| {
             let hole = state.hole();
-            let stored = &mut state.lanes[partition as usize];
+            let stored = state.partition_mut(partition);
+            assert!(!stored.closed, "partition {partition} is closed");
             let offset = stored.bounds.end + hole;
             let event = Event::new(stored.lane.clone(), offset, payload.into()).with_key(key);
             stored.events.push_back(event);
@@ -146,12 +166,49 @@ impl MemoryLog {
     /// Adds an empty lane and returns its number. Sources read it from its start.
     pub fn add_partition(&self) -> u32 {
         self.change(|state| {
-            let partition = state.lanes.len() as u32;
-            let lane = Arc::new(Lane::new(state.name.clone(), state.topic.clone(), partition));
-            let bounds = Bounds { first: 0, end: 0 };
-            state.lanes.push(Stored { lane, bounds, events: VecDeque::new() });
+            let partition = state.partitions.len() as u32;
+            let lane = Lane::new(state.name.clone(), state.topic.clone(), partition);
+            state.partitions.push(state.lanes.len());
+            state.open(lane);
             partition
         })
+    }
+
+    /// A partition is no more. Who reads on gets what it holds, and then its end; it cannot be
+    /// read again.
+    ///
+    /// # Panics
+    /// Where there is no such partition.
+    pub fn close(&self, partition: u32) {
+        self.change(|state| state.partition_mut(partition).closed = true);
+    }
+
+    /// A partition is no more, and neither is what nobody has read of it.
+    ///
+    /// # Panics
+    /// Where there is no such partition.
+    pub fn delete(&self, partition: u32) {
+        self.change(|state| {
+            let stored = state.partition_mut(partition);
+            stored.closed = true;
+            stored.events.clear();
+            stored.bounds.first = stored.bounds.end;
+        });
+    }
+
+    /// A partition that was [closed](Self::close) or [deleted](Self::delete) is there again,
+    /// as an empty lane of another log.
+    ///
+    /// # Panics
+    /// Where there is no such partition, or it is open.
+    pub fn make_anew(&self, partition: u32) {
+        self.change(|state| {
+            assert!(state.partition_mut(partition).closed, "partition {partition} is open");
+            let number = state.lanes.len();
+            let log = format!("{}-{number}", state.name);
+            state.partitions[partition as usize] = number;
+            state.open(Lane::new(log, state.topic.clone(), partition));
+        });
     }
 
     /// Deletes what stands before an offset of a lane.
@@ -160,7 +217,7 @@ impl MemoryLog {
     /// Where there is no such partition.
     pub fn expire(&self, partition: u32, before: u64) {
         self.change(|state| {
-            let Stored { bounds, events, .. } = &mut state.lanes[partition as usize];
+            let Stored { bounds, events, .. } = state.partition_mut(partition);
             bounds.first = before.min(bounds.end).max(bounds.first);
             while events.front().is_some_and(|event| event.offset < bounds.first) {
                 events.pop_front();
@@ -174,9 +231,12 @@ impl MemoryLog {
         self.change(|state| state.unavailable = !available);
     }
 
-    /// Its lanes, by partition.
+    /// Its lanes, by partition, without those that are closed.
     pub fn lanes(&self) -> Vec<Arc<Lane>> {
-        self.state().lanes.iter().map(|stored| stored.lane.clone()).collect()
+        let state = self.state();
+        let of = |number: &usize| &state.lanes[*number];
+        let open = state.partitions.iter().map(of).filter(|stored| !stored.closed);
+        open.map(|stored| stored.lane.clone()).collect()
     }
 
     /// What it has of a lane.
@@ -184,7 +244,7 @@ impl MemoryLog {
     /// # Panics
     /// Where there is no such partition.
     pub fn bounds(&self, partition: u32) -> Bounds {
-        self.state().lanes[partition as usize].bounds
+        self.state().partition_mut(partition).bounds
     }
 
     /// How many passes were begun over past records.
@@ -211,27 +271,28 @@ impl MemoryLog {
                 stored.events.get(before).map_or(stored.bounds.end, |event| event.offset)
             }
         };
-        let state = self.state();
-        let next = state.lanes.iter().map(place).collect();
-        let ends = state.lanes.iter().map(|stored| stored.bounds.end).collect();
-        drop(state);
-        let (log, pause) = (self.clone(), Arc::new(pause));
-        MemoryLogSource {
-            log,
-            changed,
-            paused,
-            pause,
-            next,
-            told: 0,
-            ends,
-            turn: 0,
-            reporter,
-            status,
-        }
+        let read = |stored: &Stored| {
+            let (next, end) = (place(stored), stored.bounds.end);
+            Read { next, end, told: false, closed: stored.closed }
+        };
+        let reads: Vec<Read> = self.state().lanes.iter().map(read).collect();
+        let closed = reads.iter().filter(|read| read.closed).count();
+        let (log, pause, closed) = (self.clone(), Arc::new(pause), Arc::new(closed.into()));
+        MemoryLogSource { log, changed, paused, pause, reads, closed, turn: 0, reporter, status }
     }
 }
 
 impl State {
+    fn partition_mut(&mut self, partition: u32) -> &mut Stored {
+        &mut self.lanes[self.partitions[partition as usize]]
+    }
+
+    fn open(&mut self, lane: Lane) {
+        let bounds = Bounds { first: 0, end: 0 };
+        let events = VecDeque::new();
+        self.lanes.push(Stored { lane: Arc::new(lane), bounds, events, closed: false });
+    }
+
     /// How many offsets the next record leaves out.
     fn hole(&mut self) -> u64 {
         let Some(random) = &mut self.holes else { return 0 };
@@ -263,7 +324,7 @@ impl Stored {
 impl MemoryLogSource {
     /// What holds it up.
     pub fn pause(&self) -> MemoryLogPause {
-        MemoryLogPause(self.pause.clone())
+        MemoryLogPause { pause: self.pause.clone(), closed: self.closed.clone() }
     }
 
     /// What there is now; `None` where that is nothing.
@@ -271,23 +332,29 @@ impl MemoryLogSource {
         let state = self.log.state();
         let mut batch = EventBatch::default();
         // Of those that have come since, everything.
-        self.next.resize(state.lanes.len(), 0);
-        for (stored, next) in state.lanes.iter().zip(&self.next).skip(self.told) {
-            batch.frontier.push((stored.lane.clone(), *next));
+        self.reads.resize(state.lanes.len(), Read::default());
+        for (stored, read) in state.lanes.iter().zip(&mut self.reads) {
+            if !std::mem::replace(&mut read.told, true) && !read.closed {
+                batch.frontier.push((stored.lane.clone(), read.next));
+            }
         }
         if !batch.frontier.is_empty() {
-            self.told = state.lanes.len();
             return Some(batch);
         }
         self.turn += 1;
         for n in 0..state.lanes.len() {
             let at = (self.turn + n) % state.lanes.len();
-            let (stored, next) = (&state.lanes[at], &mut self.next[at]);
+            let (stored, Read { next, closed, .. }) = (&state.lanes[at], &mut self.reads[at]);
             let Stored { lane, bounds, .. } = stored;
+            if *closed {
+                continue;
+            }
             if *next < bounds.first {
                 batch.lost.push(lane.clone());
                 *next = bounds.first;
-                batch.frontier.push((lane.clone(), *next));
+                if !stored.closed {
+                    batch.frontier.push((lane.clone(), *next));
+                }
             }
             let room = MemoryLog::MAX_BATCH - batch.events.len();
             let (events, reached) = stored.read(*next, bounds.end, room);
@@ -296,14 +363,19 @@ impl MemoryLogSource {
                 *next = reached;
                 batch.frontier.push((lane.clone(), reached));
             }
+            if stored.closed && *next >= bounds.end {
+                *closed = true;
+                self.closed.fetch_add(1, Ordering::SeqCst);
+                batch.closed.push(lane.clone());
+            }
         }
-        (!batch.frontier.is_empty()).then_some(batch)
+        (!(batch.frontier.is_empty() && batch.closed.is_empty())).then_some(batch)
     }
 }
 
 impl Source for MemoryLogSource {
     async fn next(&mut self) -> Result<Option<EventBatch>, SourceError> {
-        if self.told > 0 && self.next.iter().zip(&self.ends).all(|(next, end)| next >= end) {
+        if self.reads.iter().all(|read| read.closed || (read.told && read.next >= read.end)) {
             self.reporter.update(|health| health.caught_up = true);
         }
         loop {
@@ -332,12 +404,17 @@ impl Source for MemoryLogSource {
 impl MemoryLogPause {
     /// Nothing is handed on until further notice.
     pub fn pause(&self) {
-        self.0.send_replace(true);
+        self.pause.send_replace(true);
     }
 
     /// It goes on.
     pub fn resume(&self) {
-        self.0.send_replace(false);
+        self.pause.send_replace(false);
+    }
+
+    /// How many lanes it has handed on to their end, or found closed when it began.
+    pub fn closed(&self) -> usize {
+        self.closed.load(Ordering::SeqCst)
     }
 }
 
@@ -354,7 +431,8 @@ impl State {
     }
 
     fn of(&self, lane: &Arc<Lane>) -> Option<&Stored> {
-        self.lanes.get(lane.partition as usize).filter(|stored| stored.lane == *lane)
+        let stored = &self.lanes[*self.partitions.get(lane.partition as usize)?];
+        (stored.lane == *lane && !stored.closed).then_some(stored)
     }
 
     /// The lane that a range is of.

@@ -42,12 +42,12 @@ impl Tokens {
 
     /// A whole cursor.
     pub fn seal(&self, places: impl IntoIterator<Item = TokenPlace>) -> String {
-        self.0.seal(self.numbered(places)).to_string()
+        self.0.seal(self.numbered(places)).expect("just made known").to_string()
     }
 
     /// What stands behind the seal of a whole cursor.
     pub fn unsealed(&self, places: impl IntoIterator<Item = TokenPlace>) -> Vec<u8> {
-        self.0.unsealed(self.numbered(places))
+        self.0.unsealed(self.numbered(places)).expect("just made known")
     }
 
     /// Any bytes, sealed as if they were a whole cursor: what a node of another version

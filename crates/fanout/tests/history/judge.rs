@@ -4,8 +4,13 @@
 //! something begins while events flow (a room that was asked for, what follows a gap) it
 //! cannot know the exact event: before the one place it must not come, after the other it
 //! must, in between it may, but what has begun has no holes.
+//!
+//! A lane that is closed is in no cursor any more, and that says nothing of it: in the end
+//! the client has all of it, or was told of a gap. Two things are as they are and excused: of
+//! a lane of which it never had anything it need not be told, and a node that has not closed
+//! the lane yet takes it for a new one where the client has been on one that had.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
@@ -54,9 +59,11 @@ pub(crate) struct Judge {
     view_sure: Places,
     /// How many were passed over of each line, for which a newer one has to stand.
     owed: HashMap<Line, u64>,
+    /// Closed lanes that may come again, or not.
+    waived: BTreeSet<usize>,
     /// A gap has to come next.
     gap_due: bool,
-    /// Whether its nodes' logs may move on while it catches up: it begins again then, and
+    /// Whether its nodes' logs, or a replay, may move on while it catches up: it begins again then, and
     /// what was passed over before is not counted.
     begins_again: bool,
 }
@@ -103,9 +110,16 @@ impl Judge {
         rooms: Vec<String>,
         view: &str,
         cursor: &Places,
+        gone_there: &BTreeSet<usize>,
     ) -> Verdict {
         self.told(truth, cursor)?;
-        let since = Since { not_before: cursor.clone(), sure: cursor.clone() };
+        let mut since = Since { not_before: cursor.clone(), sure: cursor.clone() };
+        for lane in truth.closed.iter().filter(|lane| of(cursor, **lane) == Place::default()) {
+            set(&mut since.sure, *lane, (u64::MAX, 0));
+            if !gone_there.contains(lane) {
+                self.waived.insert(*lane);
+            }
+        }
         self.begin(rooms, view, &since);
         Ok(())
     }
@@ -179,7 +193,20 @@ impl Judge {
         to: Place,
     ) -> impl Iterator<Item = &'a Written> {
         let (Reached::At(from) | Reached::Unknown(from)) = self.reached(lane);
+        let to = if self.waived.contains(&lane) { from } else { to };
         truth.between(lane, from, to).filter(move |written| self.must_have(lane, written))
+    }
+
+    /// What it should have of a closed lane of which it had something.
+    fn missing_of_closed<'a>(&self, truth: &'a Truth, lane: usize) -> Option<&'a str> {
+        if matches!(self.reached(lane), Reached::At((0, 0))) {
+            return None;
+        }
+        let (Reached::At(from) | Reached::Unknown(from)) = self.reached(lane);
+        let all = truth.between(lane, from, (u64::MAX, 0));
+        let mut missing = all.filter(|written| self.must_have(lane, written));
+        let missing = missing.next().filter(|_| !self.waived.contains(&lane));
+        missing.map(|missing| missing.bodies[0].1.as_str())
     }
 
     /// An emission was received.
@@ -201,6 +228,9 @@ impl Judge {
         }
         if !in_rooms.iter().any(|room| place > of(&self.rooms[*room].not_before, lane)) {
             return Err(format!("{body} is from before it was in {in_rooms:?}"));
+        }
+        if self.waived.contains(&lane) {
+            return Ok(());
         }
         match self.reached(lane) {
             Reached::At(at) if place <= at => {
@@ -248,6 +278,21 @@ impl Judge {
     pub(crate) fn told(&mut self, truth: &Truth, cursor: &Places) -> Verdict {
         for lane in 0..self.lanes.len().max(cursor.len()).max(truth.lanes.len()) {
             let to = of(cursor, lane);
+            let unnamed = truth.closed.contains(&lane) && to == Place::default();
+            // It was told that the rest is missing.
+            let excused = truth.closed.contains(&lane)
+                && matches!(self.reached(lane), Reached::Unknown(at) if to < at);
+            if excused || self.waived.contains(&lane) {
+                continue;
+            }
+            if unnamed {
+                if let Some(missing) = self.missing_of_closed(truth, lane) {
+                    return Err(format!(
+                        "the cursor is without lane {lane}, {missing} did not come"
+                    ));
+                }
+                continue;
+            }
             match self.reached(lane) {
                 Reached::At(at) if to < at => {
                     return Err(format!("lane {lane}: the cursor says {to:?}, it had {at:?}"));
@@ -308,6 +353,12 @@ impl Judge {
             return Err("a gap had to come".into());
         }
         for lane in 0..truth.lanes.len() {
+            if truth.closed.contains(&lane) {
+                if let Some(missing) = self.missing_of_closed(truth, lane) {
+                    return Err(format!("lane {lane}, which is closed: {missing} never came"));
+                }
+                continue;
+            }
             if let Some(missing) = self.missing(truth, lane, (u64::MAX, 0)).next() {
                 return Err(format!("lane {lane}: {} never came", missing.bodies[0].1));
             }

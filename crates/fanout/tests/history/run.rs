@@ -10,7 +10,7 @@ use fanout::testing::{
     Ask, CursorLines, Lines, MemoryLog, MemoryLogPause, MemoryPeer, MemorySink, MemoryStart, Tokens,
 };
 use fanout::{
-    Access, Close, Gap, Hub, Identity, Input, Keyring, Limits, Overflow, Pipeline, Policy,
+    Access, Close, Gap, Hub, Identity, Input, Keyring, Lane, Limits, Overflow, Pipeline, Policy,
     ProtocolRef, Room, RoomPattern, Session, Sink, SourceHealth,
 };
 
@@ -26,6 +26,7 @@ pub(crate) struct Hazards {
     unavailable: bool,
     expiry: bool,
     growth: bool,
+    closing: bool,
     foreign: bool,
     slow_is_closed: bool,
     /// Whether time is the test's.
@@ -80,6 +81,9 @@ struct Node {
     lines: ProtocolRef,
     cursors: ProtocolRef,
     pause: MemoryLogPause,
+    /// Lanes that it has had, and those that it cannot have any more.
+    had: BTreeSet<usize>,
+    never: BTreeSet<usize>,
     pipeline: tokio::task::AbortHandle,
 }
 
@@ -106,6 +110,8 @@ struct At {
     read: usize,
     asks: VecDeque<(Asked, Places)>,
     shown: Shown,
+    /// Lanes that its node had closed before.
+    gone: BTreeSet<usize>,
     closed: bool,
 }
 
@@ -130,6 +136,8 @@ pub(crate) struct Run {
     hazards: Hazards,
     access: Access,
     log: MemoryLog,
+    /// All that there were, by their numbers here.
+    lanes: Vec<Lane>,
     tokens: Tokens,
     truth: Truth,
     nodes: Vec<Node>,
@@ -159,6 +167,7 @@ impl Run {
             unavailable: !clean && chance.percent(30),
             expiry: !clean && chance.percent(40),
             growth: !clean && chance.percent(40),
+            closing: !clean && chance.percent(40),
             foreign: !clean && chance.percent(20),
             slow_is_closed: chance.percent(30),
             paused_clock,
@@ -181,12 +190,12 @@ impl Run {
         let shards = chance.between(1, 4);
         let log = MemoryLog::new("history", chance.between(1, 4) as u32);
         let log = if chance.percent(50) { log.with_holes(chance.next()) } else { log };
-        let tokens = Tokens::new(keys(), log.lanes().iter().map(|lane| (**lane).clone()));
         let mut run = Self {
             hazards,
             access: access(),
             log,
-            tokens,
+            lanes: Vec::new(),
+            tokens: Tokens::new(keys(), []),
             truth: Truth::default(),
             nodes: Vec::new(),
             clients: Vec::new(),
@@ -198,6 +207,7 @@ impl Run {
             sessions: 0,
             chance,
         };
+        run.note_lanes();
         for _ in 0..run.chance.below(8) {
             run.write(None);
         }
@@ -209,7 +219,7 @@ impl Run {
             let roles = run.any_roles();
             let asked = run.chance.below(3);
             let rooms = (0..asked).map(|_| run.chance.of(&ASKED).to_owned()).collect();
-            let begins_again = run.limits.log_bytes < LARGE;
+            let begins_again = run.limits.log_bytes < LARGE || run.hazards.small_replays;
             let judge = Judge::new(begins_again);
             run.clients.push(Client {
                 name: format!("c{n}"),
@@ -255,6 +265,7 @@ impl Run {
         }
         let hub = builder.shards(self.shards).build().expect("a hub");
         let (lines, cursors) = (hub.protocol(Lines), hub.protocol(CursorLines));
+        let never = self.truth.closed.clone();
         let source = self.log.source(start);
         let pause = source.pause();
         let pipeline = Pipeline::new(source, route, hub.clone());
@@ -263,27 +274,47 @@ impl Run {
         // A server that is not ready lets nobody in.
         assert!(status.wait_for(SourceHealth::ready).await);
         self.tell(format!("a node starts {start:?}"));
-        Node { hub, lines, cursors, pause, pipeline }
+        Node { hub, lines, cursors, pause, had: BTreeSet::new(), never, pipeline }
     }
 
     fn write(&mut self, only: Option<String>) {
-        let partition = self.chance.below(self.log.lanes().len());
-        self.write_to(partition, only);
+        let open = self.log.lanes();
+        if !open.is_empty() {
+            let lane = self.chance.of(&open);
+            self.write_to(&lane, only);
+        }
     }
 
-    fn write_to(&mut self, partition: usize, only: Option<String>) {
+    /// A lane's number, for the judge.
+    fn number_of(&self, lane: &Lane) -> usize {
+        self.lanes.iter().position(|known| known == lane).expect("it was noted")
+    }
+
+    /// There may be new lanes.
+    fn note_lanes(&mut self) {
+        for lane in self.log.lanes() {
+            if !self.lanes.contains(&lane) {
+                self.lanes.push((*lane).clone());
+            }
+        }
+        self.tokens = Tokens::new(keys(), self.lanes.iter().cloned());
+    }
+
+    fn write_to(&mut self, lane: &Lane, only: Option<String>) {
+        let partition = lane.partition;
         let number = self.truth.number();
         let (lossy, clients) = (self.hazards.lossy, self.clients.len());
         let event = only.unwrap_or_else(|| any_event(&mut self.chance, number, lossy, clients));
-        let offset = self.log.write(partition as u32, None, event.clone());
-        self.truth.add(partition, offset, &event);
-        self.tell(format!("write {partition}/{offset} {event}"));
+        let offset = self.log.write(partition, None, event.clone());
+        let lane = self.number_of(lane);
+        self.truth.add(lane, offset, &event);
+        self.tell(format!("write {lane}/{offset} {event}"));
     }
 
     fn open(&self, cursor: &str) -> Option<Places> {
         let mut places = Places::new();
         for (lane, offset, emission) in self.tokens.open(cursor)? {
-            let at = lane.partition as usize;
+            let at = self.number_of(&lane);
             places.resize(places.len().max(at + 1), (0, 0));
             places[at] = (offset, emission);
         }
@@ -292,6 +323,33 @@ impl Run {
 
     fn tail(&self, node: usize) -> Places {
         self.open(self.nodes[node].hub.cursor().as_str()).expect("a node's own cursor")
+    }
+
+    /// As [`tail`](Self::tail), with all there was of what is closed and the node does not
+    /// have any more.
+    fn reached(&self, node: usize) -> Places {
+        let mut places = self.tail(node);
+        places.resize(self.lanes.len(), (0, 0));
+        for lane in &self.truth.closed {
+            if places[*lane] == (0, 0) {
+                places[*lane] = (u64::MAX, 0);
+            }
+        }
+        places
+    }
+
+    /// Looks which lanes a node has.
+    fn look(&mut self, node: usize) {
+        let tail = self.tail(node);
+        let named = (0..tail.len()).filter(|lane| tail[*lane] != (0, 0));
+        self.nodes[node].had.extend(named);
+    }
+
+    /// Lanes that a node has closed, or will never have.
+    fn gone(&self, node: usize) -> BTreeSet<usize> {
+        let (tail, Node { had, never, .. }) = (self.tail(node), &self.nodes[node]);
+        let closed = had.iter().filter(|lane| of(&tail, **lane) == (0, 0));
+        closed.chain(never).copied().collect()
     }
 
     /// What a client comes back with.
@@ -323,6 +381,7 @@ impl Run {
             let some = self.chance.below(600);
             peer.allow(some);
         }
+        let gone = self.gone(node);
         let told = Arc::new(AtomicBool::new(false));
         let sink = Telling { sink, asked: told.clone() };
         let Node { hub, lines, cursors, .. } = &self.nodes[node];
@@ -343,6 +402,7 @@ impl Run {
             read: 0,
             asks: VecDeque::new(),
             shown,
+            gone,
             closed: false,
         });
     }
@@ -370,7 +430,7 @@ impl Run {
             let event = !line.starts_with('!');
             return if event { Err(format!("after the close came {line}")) } else { Ok(()) };
         }
-        let tail = self.tail(at.node);
+        let tail = self.reached(at.node);
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["!welcome", cursor, recovered] => self.welcome(client, cursor, recovered, &tail),
@@ -403,7 +463,8 @@ impl Run {
         let rooms: Vec<String> = rooms.collect::<BTreeSet<_>>().into_iter().collect();
         let view = view_of(&known.roles);
         (known.whole, known.ats) = (Some(cursor.to_owned()), BTreeMap::new());
-        let shown = known.session.as_ref().expect("it is connected").shown.clone();
+        let at = known.session.as_ref().expect("it is connected");
+        let (shown, gone) = (at.shown.clone(), at.gone.clone());
         let judge = &mut known.judge;
         match (shown, recovered) {
             (Shown::Nothing, "new") => {
@@ -415,7 +476,7 @@ impl Run {
                 if (0..lanes).any(|lane| of(&shown, lane) != of(&welcome, lane)) {
                     return Err(format!("came with {shown:?}, welcomed with {welcome:?}"));
                 }
-                judge.returns(&self.truth, rooms, view, &shown)
+                judge.returns(&self.truth, rooms, view, &shown, &gone)
             }
             // Unreadable, or of a lane that the node does not know.
             (Shown::Cursor(_) | Shown::Forged, "false") => {
@@ -427,12 +488,12 @@ impl Run {
     }
 
     fn gap(&mut self, client: usize, reason: &str, rooms: &str, tail: &Places) -> Outcome {
-        let Hazards { expiry, small_replays, unavailable, growth, foreign, lossy, .. } =
+        let Hazards { expiry, small_replays, unavailable, growth, closing, foreign, lossy, .. } =
             self.hazards;
         let has_reason = match reason {
-            "expired" => expiry,
+            "expired" => expiry || closing,
             "limit" => small_replays || unavailable,
-            "reset" => growth || foreign,
+            "reset" => growth || closing || foreign,
             "overflow" => lossy,
             _ => false,
         };
@@ -538,7 +599,6 @@ impl Run {
     async fn step(&mut self) -> Outcome {
         let client = self.chance.below(self.clients.len());
         let node = self.chance.below(self.nodes.len());
-        let partition = self.chance.below(self.log.lanes().len()) as u32;
         match self.chance.below(100) {
             0..35 => {
                 for _ in 0..self.chance.of(&[1, 1, 2, 5, 12]) {
@@ -581,18 +641,7 @@ impl Run {
             87..90 => {
                 self.restart(node).await?;
             }
-            90..93 if self.hazards.expiry => {
-                let end = self.log.bounds(partition).end as usize;
-                let before = self.chance.below(end + 1) as u64;
-                self.log.expire(partition, before);
-                self.tell(format!("{partition} expires before {before}"));
-            }
-            90..93 if self.hazards.growth && self.log.lanes().len() < 5 => {
-                let new = self.log.add_partition();
-                let lanes = self.log.lanes();
-                self.tokens = Tokens::new(keys(), lanes.iter().map(|lane| (**lane).clone()));
-                self.tell(format!("lane {new} is new"));
-            }
+            90..93 => self.change_log(),
             93..97 if self.hazards.unavailable => {
                 let available = self.chance.percent(60);
                 self.log.set_replays(available);
@@ -607,6 +656,9 @@ impl Run {
         }
         let rounds = self.chance.of(&[0, 0, 1, 3, 10, 40]);
         self.let_run(rounds).await;
+        for node in 0..self.nodes.len() {
+            self.look(node);
+        }
         for client in 0..self.clients.len() {
             self.absorb(client)?;
             let known = &self.clients[client];
@@ -615,6 +667,50 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Something becomes of the log itself.
+    fn change_log(&mut self) {
+        let Hazards { expiry, growth, closing, .. } = self.hazards;
+        let partitions = self.lanes.iter().map(|lane| lane.partition + 1).max().unwrap_or(0);
+        let all = [(expiry, 0), (growth && partitions < 5, 1), (closing, 2)];
+        let may: Vec<u8> = all.iter().filter(|(may, _)| *may).map(|(_, what)| *what).collect();
+        if may.is_empty() {
+            return;
+        }
+        let what = self.chance.of(&may);
+        let partition = self.chance.below(partitions as usize) as u32;
+        let lane = self.log.lanes().into_iter().find(|lane| lane.partition == partition);
+        match (what, lane) {
+            (0, Some(_)) => {
+                let end = self.log.bounds(partition).end as usize;
+                let before = self.chance.below(end + 1) as u64;
+                self.log.expire(partition, before);
+                self.tell(format!("partition {partition} expires before {before}"));
+            }
+            (1, _) => {
+                let new = self.log.add_partition();
+                self.note_lanes();
+                self.tell(format!("partition {new} is new"));
+            }
+            (2, Some(lane)) => {
+                let number = self.number_of(&lane);
+                self.truth.closed.insert(number);
+                let deleted = self.chance.percent(50);
+                if deleted {
+                    self.log.delete(partition);
+                } else {
+                    self.log.close(partition);
+                }
+                self.tell(format!("lane {number} is closed, unread of it deleted: {deleted}"));
+            }
+            (2, None) => {
+                self.log.make_anew(partition);
+                self.note_lanes();
+                self.tell(format!("partition {partition} is made anew"));
+            }
+            _ => {}
+        }
     }
 
     fn ask(&mut self, client: usize) -> Outcome {
@@ -655,12 +751,20 @@ impl Run {
         self.tell("everything flows".into());
         self.log.set_replays(true);
         self.nodes.iter().for_each(|node| node.pause.resume());
+        if self.log.lanes().is_empty() {
+            // Or there would be nothing to wait for.
+            self.log.make_anew(0);
+            self.note_lanes();
+        }
         for client in 0..self.clients.len() {
             self.hang_up(client)?;
             let node = self.chance.below(self.nodes.len());
             self.connect(client, node, true).await;
         }
         self.let_run(5).await;
+        for node in 0..self.nodes.len() {
+            self.all_is_closed(node).await?;
+        }
         let mut markers = self.mark();
         for client in 0..self.clients.len() {
             let mut tries = 0;
@@ -704,13 +808,32 @@ impl Run {
         Ok(())
     }
 
+    /// Waits until a node has come to the end of all lanes that are closed: what it has yet to
+    /// tell of them comes before what is written then.
+    async fn all_is_closed(&self, node: usize) -> Outcome {
+        let Node { hub, pause, .. } = &self.nodes[node];
+        let open = self.log.lanes();
+        let closed = || {
+            let named = self.tokens.open(hub.cursor().as_str()).expect("a node's own cursor");
+            pause.closed() == self.truth.closed.len()
+                && named.iter().all(|(lane, ..)| open.iter().any(|open| **open == *lane))
+        };
+        for _ in 0..8000 {
+            if closed() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Err(format!("node {node} does not come to the end of what is closed"))
+    }
+
     /// Writes one last event to each lane, which everybody gets.
     fn mark(&mut self) -> BTreeSet<String> {
         let mut markers = BTreeSet::new();
-        for lane in 0..self.log.lanes().len() {
+        for lane in self.log.lanes() {
             let n = format!("\"marker {}\"", self.truth.number());
             let event = format!(r#"{{"n":{n},"e":[{{"r":["all"],"k":"shared"}}]}}"#);
-            self.write_to(lane, Some(event));
+            self.write_to(&lane, Some(event));
             markers.insert(format!(r#"{{"n":{n},"i":0,"v":"*","p":""}}"#));
         }
         markers

@@ -1,6 +1,6 @@
 //! What a run is made of: chance, roles, a pure router, and what was really written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -148,13 +148,15 @@ impl Written {
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     pub(crate) lanes: Vec<Vec<Written>>,
+    /// Lanes that are no more.
+    pub(crate) closed: BTreeSet<usize>,
     bodies: HashMap<String, (usize, usize)>,
     last: u64,
 }
 
 impl Truth {
-    pub(crate) fn add(&mut self, partition: usize, offset: u64, payload: &str) {
-        let lane = Arc::new(Lane::new("truth", "t", partition as u32));
+    pub(crate) fn add(&mut self, number: usize, offset: u64, payload: &str) {
+        let lane = Arc::new(Lane::new("truth", "t", number as u32));
         let mut emissions = Vec::new();
         let event = Event::new(lane, offset, payload.to_owned().into());
         route(&event, &mut emissions).expect("the event is well made");
@@ -170,17 +172,17 @@ impl Truth {
                 }
             };
             let rooms: Vec<String> = emission.rooms.iter().map(Room::to_string).collect();
-            self.push(partition, Written { after, rooms, bodies, key: emission.key });
+            self.push(number, Written { after, rooms, bodies, key: emission.key });
         }
     }
 
-    pub(crate) fn push(&mut self, partition: usize, written: Written) {
-        if self.lanes.len() <= partition {
-            self.lanes.resize_with(partition + 1, Vec::new);
+    pub(crate) fn push(&mut self, number: usize, written: Written) {
+        if self.lanes.len() <= number {
+            self.lanes.resize_with(number + 1, Vec::new);
         }
-        let lane = &mut self.lanes[partition];
+        let lane = &mut self.lanes[number];
         for (_, body) in &written.bodies {
-            self.bodies.insert(body.clone(), (partition, lane.len()));
+            self.bodies.insert(body.clone(), (number, lane.len()));
         }
         lane.push(written);
     }

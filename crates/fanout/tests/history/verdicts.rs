@@ -1,5 +1,7 @@
 //! The judge notices what it is for.
 
+use std::collections::BTreeSet;
+
 use crate::judge::Judge;
 use crate::scene::Truth;
 
@@ -29,7 +31,9 @@ fn body(n: u32, i: u32, view: &str) -> String {
 fn anna(rooms: &[&str], received: &[(u32, u32, &str, u64)]) -> (Truth, Judge, Result<(), String>) {
     let (truth, mut judge) = (truth(), Judge::new(false));
     let rooms = rooms.iter().map(|&room| room.to_owned()).collect();
-    judge.returns(&truth, rooms, "anna", &Vec::new()).expect("from the beginning");
+    judge
+        .returns(&truth, rooms, "anna", &Vec::new(), &BTreeSet::new())
+        .expect("from the beginning");
     let mut each = received.iter();
     let verdict = each.try_for_each(|(n, i, view, skipped)| {
         judge.received(&truth, &body(*n, *i, view), *skipped)
@@ -124,4 +128,32 @@ fn a_gap_that_does_not_come_is_noticed() {
     judge.returns_in_vain(vec!["all".into()], "anna", &vec![(1, 0)]);
     assert!(judge.received(&truth, &body(4, 0, "*"), 0).is_err());
     assert!(judge.end(&truth).is_err());
+}
+
+/// Lane 0 is closed after all of it was written.
+#[test]
+fn what_is_missing_of_a_closed_lane_is_noticed() {
+    let (mut truth, mut judge, _) = anna(&["all"], &ALL[..2]);
+    truth.closed.insert(0);
+    let (all, gone) = (|| vec!["all".to_owned()], BTreeSet::from([0]));
+    // Its cursor names nothing of it, as if it had all.
+    assert!(judge.is_live(&truth, &vec![]).is_err_and(|said| said.contains("did not come")));
+    assert!(judge.end(&truth).is_err_and(|said| said.contains("never came")));
+    assert!(judge.returns(&truth, all(), "anna", &vec![], &gone).is_err());
+    assert!(judge.received(&truth, &body(1, 0, "anna"), 0).is_err(), "it is doubled");
+    judge.gap("reset", &all(), &vec![(u64::MAX, 0)]).expect("a gap");
+    assert_eq!(judge.end(&truth), Ok(()));
+    // With all of it nothing is missing; and of what it never had it need not be told.
+    let (mut truth, judge, _) = anna(&["all"], &ALL);
+    truth.closed.insert(0);
+    assert_eq!(judge.end(&truth), Ok(()));
+    let (mut truth, judge, _) = anna(&["all"], &[]);
+    truth.closed.insert(0);
+    assert_eq!(judge.end(&truth), Ok(()));
+    // A node that has not closed it yet sends it again.
+    let (mut truth, mut judge, _) = anna(&["all"], &ALL);
+    truth.closed.insert(0);
+    assert_eq!(judge.returns(&truth, all(), "anna", &vec![], &BTreeSet::new()), Ok(()));
+    assert_eq!(judge.received(&truth, &body(0, 0, "*"), 0), Ok(()));
+    assert_eq!(judge.end(&truth), Ok(()));
 }

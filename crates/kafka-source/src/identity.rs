@@ -11,30 +11,27 @@
 //! The client has these ids only in its administration's answer to "describe this topic",
 //! which is the same request as for metadata and needs no other right.
 
-use std::ffi::CString;
-use std::ptr::NonNull;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::bindings::{
-    rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_broker,
-    rd_kafka_AdminOptions_set_request_timeout, rd_kafka_DescribeTopics,
+    rd_kafka_AdminOptions_set_broker, rd_kafka_DescribeTopics,
     rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
     rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error,
+    rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_t,
     rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_least_significant_bits,
     rd_kafka_Uuid_most_significant_bits, rd_kafka_admin_op_t, rd_kafka_error_code,
-    rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy, rd_kafka_event_error,
-    rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll,
+    rd_kafka_event_DescribeTopics_result, rd_kafka_event_error,
 };
 use rdkafka::client::Client;
 use rdkafka::error::{IsError as _, KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataBroker};
 
 use crate::config::KafkaConfig;
-
-/// How much longer than the request itself its answer is waited for.
-const SLACK: Duration = Duration::from_secs(1);
+use crate::native::{self, Owned};
 
 /// Which log a topic is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,133 +72,148 @@ impl Identity {
         Self { given: config.log_identity.as_deref().map(Into::into), cluster: None }
     }
 
-    /// Which log the topic of this name is now, after `metadata` has told of it.
+    /// Which log each topic of these names is now, after `broker` has told of them.
     pub(crate) fn of<C: ClientContext>(
         &mut self,
         client: &Client<C>,
-        topic: &str,
-        metadata: &Metadata,
+        topics: &[Arc<str>],
+        broker: Option<i32>,
         timeout: Duration,
-    ) -> Result<Log, Unidentified> {
+    ) -> Result<Identities, Unidentified> {
         if let Some(given) = &self.given {
-            return Ok(Log { name: given.clone(), id: None });
+            let log = || Log { name: given.clone(), id: None };
+            return Ok(topics.iter().map(|topic| (topic.clone(), Ok(log()))).collect());
+        }
+        if topics.is_empty() {
+            return Ok(Identities::new());
         }
         if self.cluster.is_none() {
             // It came with the metadata: this does not wait.
             self.cluster = client.fetch_cluster_id(timeout);
         }
         let cluster = self.cluster.as_ref().ok_or(Unidentified::NoCluster)?;
-        // The one that has just answered. By its bootstrap address alone it has no number
-        // yet: then the first that is named.
-        let first = metadata.brokers().first().map(MetadataBroker::id);
-        let broker = Some(metadata.orig_broker_id()).filter(|id| *id >= 0).or(first);
-        let id = topic_id(client, topic, broker, timeout)
-            .map_err(|source| Unidentified::NoAnswer { topic: topic.to_owned(), source })?;
-        let name = match id {
-            Some(id) => format!("{cluster}/{id:032x}").into(),
-            None => cluster.as_str().into(),
+        let mut ids = topic_ids(client, topics, broker, timeout)
+            .map_err(|source| no_answer(&topics.join("`, `"), source))?;
+        let log = |id: Option<u128>| {
+            let name = match id {
+                Some(id) => format!("{cluster}/{id:032x}").into(),
+                None => cluster.as_str().into(),
+            };
+            Log { name, id }
         };
-        Ok(Log { name, id })
+        let known = |topic: &Arc<str>| {
+            let none = Err(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition));
+            let id = ids.remove(&**topic).unwrap_or(none);
+            (topic.clone(), id.map(log).map_err(|source| no_answer(topic, source)))
+        };
+        Ok(topics.iter().map(known).collect())
     }
 }
 
-/// The id of a topic, `None` where the broker is too old to have any.
+/// Which log each topic is.
+pub(crate) type Identities = HashMap<Arc<str>, Result<Log, Unidentified>>;
+
+fn no_answer(topic: &str, source: KafkaError) -> Unidentified {
+    Unidentified::NoAnswer { topic: topic.to_owned(), source }
+}
+
+/// The broker that has just answered. By its bootstrap address alone it has no number yet:
+/// then the first that is named.
+pub(crate) fn answerer(metadata: &Metadata) -> Option<i32> {
+    let first = metadata.brokers().first().map(MetadataBroker::id);
+    Some(metadata.orig_broker_id()).filter(|id| *id >= 0).or(first)
+}
+
+type TopicIds = HashMap<String, Result<Option<u128>, KafkaError>>;
+
+/// The ids of topics, `None` where the broker is too old to have any.
 ///
 /// Asks this broker: by itself the client would wait for the controller, which is no better
 /// a judge.
 #[expect(unsafe_code, reason = "the binding has no safe form")]
-fn topic_id<C: ClientContext>(
+fn topic_ids<C: ClientContext>(
     client: &Client<C>,
-    topic: &str,
+    topics: &[Arc<str>],
     broker: Option<i32>,
     timeout: Duration,
-) -> Result<Option<u128>, KafkaError> {
+) -> Result<TopicIds, KafkaError> {
     let failed = KafkaError::AdminOp;
-    let name = CString::new(topic)?;
-    let mut names = [name.as_ptr()];
-    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    let patience = timeout.saturating_add(SLACK).as_millis();
-    let patience = i32::try_from(patience).unwrap_or(i32::MAX);
-    let rk = client.native_ptr();
-    // SAFETY: the client is borrowed and outlives everything made of it here; what is made
-    // is checked for null and freed once, by its own function, in the reverse order; the
-    // name outlives the list, which copies it; what belongs to the event is read only
-    // while it lives.
-    unsafe {
-        let topics = rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-        let topics = Owned::new(topics, rd_kafka_TopicCollection_destroy)?;
-        let op = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let options = Owned::new(rd_kafka_AdminOptions_new(rk, op), rd_kafka_AdminOptions_destroy)?;
-        let none = std::ptr::null_mut();
-        let set = rd_kafka_AdminOptions_set_request_timeout(options.ptr(), millis, none, 0);
-        if set.is_error() {
-            return Err(failed(set.into()));
-        }
-        if let Some(broker) = broker {
-            let set = rd_kafka_AdminOptions_set_broker(options.ptr(), broker, none, 0);
-            if set.is_error() {
-                return Err(failed(set.into()));
+    let names: Result<Vec<_>, _> = topics.iter().map(|topic| CString::new(&**topic)).collect();
+    let names = names?;
+    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    native::ask(
+        client,
+        rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        timeout,
+        |question| {
+            let none = std::ptr::null_mut();
+            // SAFETY: the names outlive the list, which copies them; the list outlives the
+            // call, which copies it; all of the question lives until it is answered.
+            unsafe {
+                let list =
+                    rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+                let list = Owned::new(list, rd_kafka_TopicCollection_destroy)?;
+                if let Some(broker) = broker {
+                    let set = rd_kafka_AdminOptions_set_broker(question.options, broker, none, 0);
+                    if set.is_error() {
+                        return Err(failed(set.into()));
+                    }
+                }
+                let (options, queue) = (question.options, question.queue);
+                rd_kafka_DescribeTopics(question.client, list.ptr(), options, queue);
             }
-        }
-        let queue = Owned::new(rd_kafka_queue_new(rk), rd_kafka_queue_destroy)?;
-        rd_kafka_DescribeTopics(rk, topics.ptr(), options.ptr(), queue.ptr());
-        let event = rd_kafka_queue_poll(queue.ptr(), patience);
-        let event = NonNull::new(event).ok_or(failed(RDKafkaErrorCode::OperationTimedOut))?;
-        let event = Owned { ptr: event, destroy: rd_kafka_event_destroy };
-        match RDKafkaErrorCode::from(rd_kafka_event_error(event.ptr())) {
-            RDKafkaErrorCode::NoError => {}
-            RDKafkaErrorCode::UnsupportedFeature => return Ok(None),
-            code => return Err(failed(code)),
-        }
-        let result = rd_kafka_event_DescribeTopics_result(event.ptr());
-        if result.is_null() {
-            return Err(failed(RDKafkaErrorCode::BadMessage));
-        }
-        let mut count = 0;
-        let described = rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        if count != 1 || described.is_null() {
-            return Err(failed(RDKafkaErrorCode::BadMessage));
-        }
-        let error = rd_kafka_TopicDescription_error(*described);
+            Ok(())
+        },
+        |event| {
+            // SAFETY: the event is alive, and all that is read belongs to it.
+            unsafe {
+                match RDKafkaErrorCode::from(rd_kafka_event_error(event)) {
+                    RDKafkaErrorCode::NoError => {}
+                    RDKafkaErrorCode::UnsupportedFeature => {
+                        let old = |topic: &Arc<str>| (topic.to_string(), Ok(None));
+                        return Ok(topics.iter().map(old).collect());
+                    }
+                    code => return Err(failed(code)),
+                }
+                let result = rd_kafka_event_DescribeTopics_result(event);
+                if result.is_null() {
+                    return Err(failed(RDKafkaErrorCode::BadMessage));
+                }
+                let mut count = 0;
+                let described = rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+                if described.is_null() && count > 0 {
+                    return Err(failed(RDKafkaErrorCode::BadMessage));
+                }
+                Ok((0..count).map(|nth| topic_id(*described.add(nth))).collect())
+            }
+        },
+    )
+}
+
+/// # Safety
+/// The description is alive.
+#[expect(unsafe_code, reason = "the binding has no safe form")]
+unsafe fn topic_id(
+    described: *const rd_kafka_TopicDescription_t,
+) -> (String, Result<Option<u128>, KafkaError>) {
+    // SAFETY: what is read belongs to the description; its name is terminated.
+    unsafe {
+        let name = CStr::from_ptr(rd_kafka_TopicDescription_name(described));
+        let name = name.to_string_lossy().into_owned();
+        let error = rd_kafka_TopicDescription_error(described);
         let code = rd_kafka_error_code(error);
         if code.is_error() {
-            return Err(failed(code.into()));
+            return (name, Err(KafkaError::AdminOp(code.into())));
         }
-        let id = rd_kafka_TopicDescription_topic_id(*described);
+        let id = rd_kafka_TopicDescription_topic_id(described);
         if id.is_null() {
-            return Ok(None);
+            return (name, Ok(None));
         }
         let half = |bits: i64| u128::from(u64::from_ne_bytes(bits.to_ne_bytes()));
         let id = half(rd_kafka_Uuid_most_significant_bits(id)) << 64
             | half(rd_kafka_Uuid_least_significant_bits(id));
         // Zero is what the answer holds where the broker's version has no ids.
-        Ok((id != 0).then_some(id))
-    }
-}
-
-/// What librdkafka made, freed at the end.
-struct Owned<T> {
-    ptr: NonNull<T>,
-    destroy: unsafe extern "C" fn(*mut T),
-}
-
-impl<T> Owned<T> {
-    fn new(ptr: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self, KafkaError> {
-        let none = KafkaError::AdminOpCreation("out of memory".into());
-        Ok(Self { ptr: NonNull::new(ptr).ok_or(none)?, destroy })
-    }
-
-    fn ptr(&self) -> *mut T {
-        self.ptr.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    #[expect(unsafe_code, reason = "the binding has no safe form")]
-    fn drop(&mut self) {
-        // SAFETY: it was made by librdkafka, is freed by the function that belongs to it,
-        // and by nobody else.
-        unsafe { (self.destroy)(self.ptr.as_ptr()) }
+        (name, Ok((id != 0).then_some(id)))
     }
 }
 
@@ -211,7 +223,7 @@ mod tests {
     use rdkafka::consumer::Consumer as _;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
-    use rdkafka::types::RDKafkaRespErr;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
     use crate::context::{Consumer, Context};
@@ -244,44 +256,62 @@ mod tests {
         (cluster, config)
     }
 
+    /// Asks as the source does, with a client of its own.
+    fn ask(
+        config: &KafkaConfig,
+        topics: &[&str],
+        consumer: &Consumer,
+    ) -> HashMap<Arc<str>, Result<Log, Unidentified>> {
+        let metadata = consumer.fetch_metadata(None, TIMEOUT).unwrap();
+        let topics: Vec<Arc<str>> = topics.iter().copied().map(Into::into).collect();
+        let broker = answerer(&metadata);
+        Identity::new(config).of(consumer.client(), &topics, broker, TIMEOUT).unwrap()
+    }
+
     #[test]
     fn all_who_ask_are_told_the_same_and_each_topic_is_another_log() {
         let (_cluster, config) = broker();
-        let ask = |topic| {
-            let consumer = consumer(&config);
-            let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
-            Identity::new(&config).of(consumer.client(), topic, &metadata, TIMEOUT).unwrap()
+        let ask = |topics: &[&str]| {
+            let told = ask(&config, topics, &consumer(&config));
+            topics.iter().map(|topic| told[*topic].as_ref().unwrap().clone()).collect::<Vec<_>>()
         };
-        let (t, u) = (ask("t"), ask("u"));
-        assert_eq!(t, ask("t"));
-        assert!(t.name != u.name && u.replaces(&t), "{t:?} {u:?}");
+        let both = ask(&["t", "u"]);
+        let [t, u] = &both[..] else { panic!("{both:?}") };
+        assert_eq!(&ask(&["t"])[0], t);
+        assert!(t.name != u.name && u.replaces(t), "{t:?} {u:?}");
         assert_eq!(t.name.split_once('/').unwrap().0, u.name.split_once('/').unwrap().0);
     }
 
     #[test]
-    fn what_is_refused_is_no_identity() {
+    fn a_broker_without_ids_has_its_cluster_stand_for_all_logs() {
+        let (cluster, config) = broker();
+        cluster.apiversion(RDKafkaApiKey::Metadata, Some(0), Some(9)).unwrap();
+        let told = ask(&config, &["t", "u"], &consumer(&config));
+        let (t, u) = (told["t"].as_ref().unwrap(), told["u"].as_ref().unwrap());
+        assert!(t == u && t.id.is_none() && !t.name.is_empty(), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_refused_is_no_identity_and_no_harm_to_others() {
         let (cluster, config) = broker();
         let consumer = consumer(&config);
-        let metadata = consumer.fetch_metadata(Some("t"), TIMEOUT).unwrap();
-        let mut identity = Identity::new(&config);
-        identity.of(consumer.client(), "t", &metadata, TIMEOUT).unwrap();
+        assert!(ask(&config, &["t", "u"], &consumer).values().all(Result::is_ok));
         cluster
             .topic_error("t", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
             .unwrap();
-        let refused = identity.of(consumer.client(), "t", &metadata, TIMEOUT).unwrap_err();
-        let refused = refused.to_string();
+        let mut told = ask(&config, &["t", "u", "none"], &consumer);
+        assert!(told["u"].is_ok() && told["none"].is_err(), "{told:?}");
+        let refused = told.remove("t").unwrap().unwrap_err().to_string();
         assert!(refused.contains("topic `t` has no known id"), "{refused}");
         assert!(refused.to_lowercase().contains("authorization"), "{refused}");
     }
 
     #[test]
     fn what_is_given_is_asked_of_nobody() {
-        let (_cluster, config) = broker();
-        let metadata = consumer(&config).fetch_metadata(Some("t"), TIMEOUT).unwrap();
         let nowhere = KafkaConfig::new("127.0.0.1:1").topic("t").log_identity("mine");
         let consumer = consumer(&nowhere);
         let mut identity = Identity::new(&nowhere);
-        let asked = identity.of(consumer.client(), "t", &metadata, Duration::ZERO);
-        assert_eq!(asked.unwrap(), log("mine", None));
+        let asked = identity.of(consumer.client(), &["t".into()], None, Duration::ZERO);
+        assert_eq!(asked.unwrap()["t"].as_ref().unwrap(), &log("mine", None));
     }
 }

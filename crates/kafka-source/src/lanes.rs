@@ -5,7 +5,11 @@
 //!
 //! Invariants: a lane's place only grows, so no offset is handed on twice, whatever
 //! the client delivers again after a reconnect; nothing is told of a lane that is not
-//! open.
+//! open, and nothing more of one that was halted; of one topic's partition, one lane is
+//! open at a time.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,15 +57,33 @@ pub(crate) struct Reading {
     moved: bool,
     /// What is left to be reached before the lane has caught up.
     end: Option<u64>,
+    /// The highest end that was told of it.
+    told_end: u64,
+    /// What is known of its place.
+    place: Place,
+    /// Whether nothing more of it is to be handed on.
+    halted: bool,
     pub(crate) metrics: LaneMetrics,
 }
 
-/// All lanes that are being read.
+/// What is known of where a lane is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Known,
+    /// The broker refused it, and nobody has said yet what becomes of it.
+    Doubted,
+    /// As above, and it is known that the log was cut before it.
+    Cut,
+}
+
+/// All lanes that are being read, or were halted.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
     open: Vec<Reading>,
     /// Places in `open`, by topic and partition.
     index: HashMap<Arc<str>, HashMap<u32, usize>>,
+    /// The place that was last asked for: what is fetched at once is of one partition.
+    last: usize,
     /// Places in `open` of those that moved.
     moved: Vec<usize>,
     /// Lanes that have not caught up.
@@ -77,47 +99,143 @@ impl Lanes {
             return;
         }
         partitions.insert(lane.partition, self.open.len());
+        let told_end = end;
         let end = (from < end).then_some(end);
         self.behind += usize::from(end.is_some());
         // Told once though nothing was read: a cursor has to name every lane.
         self.moved.push(self.open.len());
         let metrics = LaneMetrics::new(&lane);
-        self.open.push(Reading { lane, next: from, moved: true, end, metrics });
+        self.open.push(Reading {
+            lane,
+            next: from,
+            moved: true,
+            end,
+            told_end,
+            place: Place::Known,
+            halted: false,
+            metrics,
+        });
     }
 
-    /// Takes the record at `offset`; `None` where it was taken before, or its lane is
-    /// not open.
-    pub(crate) fn take(&mut self, topic: &str, partition: u32, offset: u64) -> Option<&Reading> {
+    /// Ends a lane, and says how far it was read; `None` where it is not open.
+    pub(crate) fn close(&mut self, lane: &Lane) -> Option<Reading> {
+        let place = self.place_of(lane)?;
+        let partitions = self.index.get_mut(&lane.topic)?;
+        partitions.remove(&lane.partition);
+        if partitions.is_empty() {
+            self.index.remove(&lane.topic);
+        }
+        let closed = self.open.swap_remove(place);
+        self.behind -= usize::from(closed.end.is_some());
+        self.moved.retain(|moved| *moved != place);
+        // What stood last stands in its place now.
+        let moved_from = self.open.len();
+        if let Some(reading) = self.open.get(place) {
+            let index = self.index.get_mut(&reading.lane.topic);
+            index.and_then(|index| index.insert(reading.lane.partition, place));
+            self.moved.iter_mut().filter(|moved| **moved == moved_from).for_each(|m| *m = place);
+        }
+        Some(closed)
+    }
+
+    /// Stops a lane where it is; false where it is not being read.
+    ///
+    /// Its place stays, and it no longer counts as one that has to catch up.
+    pub(crate) fn halt(&mut self, lane: &Lane) -> bool {
+        let Some(place) = self.place_of(lane) else { return false };
+        let reading = &mut self.open[place];
+        if reading.halted {
+            return false;
+        }
+        reading.halted = true;
+        reading.place = Place::Known;
+        reading.metrics.halted();
+        self.behind -= usize::from(reading.end.take().is_some());
+        true
+    }
+
+    /// Notes that a lane's place was refused, and whether its log was cut from an offset on.
+    /// Says how far it was read, and the cut where that lies before; `None` where it is not
+    /// being read, or that was known.
+    pub(crate) fn doubt(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        cut: Option<u64>,
+    ) -> Option<(&Arc<Lane>, u64, Option<u64>)> {
         let place = self.place(topic, partition)?;
-        (offset >= self.open[place].next).then(|| self.advance_at(place, offset + 1))
+        let reading = &mut self.open[place];
+        if reading.halted || reading.place != Place::Known {
+            return None;
+        }
+        // A cut behind what was read takes nothing of it away.
+        let cut = cut.filter(|cut| *cut < reading.next);
+        reading.place = if cut.is_some() { Place::Cut } else { Place::Doubted };
+        Some((&reading.lane, reading.next, cut))
     }
 
-    /// The next offset of an open lane.
-    pub(crate) fn next(&self, topic: &str, partition: u32) -> Option<u64> {
-        self.place(topic, partition).map(|place| self.open[place].next)
+    /// The lanes whose places are in doubt, and how far they were read. Those that were cut
+    /// are not among them.
+    pub(crate) fn doubted(&self) -> impl Iterator<Item = (&Arc<Lane>, u64)> {
+        let doubted = self.open.iter().filter(|reading| reading.place == Place::Doubted);
+        doubted.map(|reading| (&reading.lane, reading.next))
+    }
+
+    /// Takes the record at `offset`; `None` where it was taken before, or its lane is not
+    /// being read.
+    pub(crate) fn take(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        offset: u64,
+    ) -> Option<&mut Reading> {
+        let place = self.place(topic, partition)?;
+        let reading = &self.open[place];
+        let wanted = !reading.halted && offset >= reading.next;
+        wanted.then(|| self.advance_at(place, offset + 1))
     }
 
     /// Notes that everything before `next` has been passed.
     pub(crate) fn advance(&mut self, topic: &str, partition: u32, next: u64) {
         if let Some(place) = self.place(topic, partition) {
-            self.advance_at(place, next);
+            if !self.open[place].halted {
+                self.advance_at(place, next);
+            }
         }
     }
 
-    /// Notes that everything before `next` is no more; how many offsets of it were not
-    /// read.
-    pub(crate) fn lose(&mut self, topic: &str, partition: u32, next: u64) -> u64 {
-        let Some(place) = self.place(topic, partition) else { return 0 };
-        let lost = next.saturating_sub(self.open[place].next);
-        self.advance_at(place, next);
-        lost
+    /// Notes that everything before `next` is no more, and that nothing is in doubt any
+    /// more. Where to read on, and how many offsets were not read; `None` where the lane is
+    /// not being read.
+    pub(crate) fn lose(&mut self, lane: &Lane, next: u64) -> Option<(u64, u64)> {
+        let place = self.place_of(lane)?;
+        let reading = &mut self.open[place];
+        if reading.halted {
+            return None;
+        }
+        reading.place = Place::Known;
+        let lost = next.saturating_sub(reading.next);
+        // It may have been read on since it was asked about.
+        Some((self.advance_at(place, next).next, lost))
     }
 
-    fn place(&self, topic: &str, partition: u32) -> Option<usize> {
-        self.index.get(topic)?.get(&partition).copied()
+    fn place(&mut self, topic: &str, partition: u32) -> Option<usize> {
+        let is = |reading: &Reading| {
+            reading.lane.partition == partition && *reading.lane.topic == *topic
+        };
+        if !self.open.get(self.last).is_some_and(is) {
+            self.last = self.index.get(topic)?.get(&partition).copied()?;
+        }
+        Some(self.last)
     }
 
-    fn advance_at(&mut self, place: usize, next: u64) -> &Reading {
+    /// The place of this very lane: another log's is another lane.
+    fn place_of(&mut self, lane: &Lane) -> Option<usize> {
+        let place = self.place(&lane.topic, lane.partition)?;
+        (*self.open[place].lane == *lane).then_some(place)
+    }
+
+    fn advance_at(&mut self, place: usize, next: u64) -> &mut Reading {
         let reading = &mut self.open[place];
         if next > reading.next {
             reading.next = next;
@@ -132,12 +250,14 @@ impl Lanes {
         reading
     }
 
-    /// The lanes that moved since this was last asked, and their next offsets.
+    /// The lanes that moved since this was last asked, and their next offsets. What was read
+    /// of them is counted.
     pub(crate) fn take_frontier(&mut self) -> Vec<(Arc<Lane>, u64)> {
         let open = &mut self.open;
         let told = |place: usize| {
             let reading = &mut open[place];
             reading.moved = false;
+            reading.metrics.tell();
             (reading.lane.clone(), reading.next)
         };
         self.moved.drain(..).map(told).collect()
@@ -148,89 +268,41 @@ impl Lanes {
         self.behind == 0
     }
 
-    /// Every open lane.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Reading> {
-        self.open.iter()
+    /// Whether this lane is open.
+    pub(crate) fn is_open(&mut self, lane: &Lane) -> bool {
+        self.place_of(lane).is_some()
     }
 
-    /// Whether none is open.
+    /// Every lane that is being read, to be told how things are with it.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Reading> {
+        self.open.iter_mut().filter(|reading| !reading.halted)
+    }
+
+    /// Every lane that is being read.
+    fn iter(&self) -> impl Iterator<Item = &Reading> {
+        self.open.iter().filter(|reading| !reading.halted)
+    }
+
+    /// Whether none is being read.
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.iter().next().is_none()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn opening(partition: u32, from: u64, end: u64) -> Opening {
-        Opening { lane: Arc::new(Lane::new("log", "t", partition)), from, end }
+impl Reading {
+    /// Notes where its log ends.
+    pub(crate) fn ends(&mut self, end: u64) {
+        self.told_end = self.told_end.max(end);
+        self.metrics.lag(end.saturating_sub(self.next));
     }
 
-    fn lanes(openings: impl IntoIterator<Item = Opening>) -> Lanes {
-        let mut lanes = Lanes::default();
-        openings.into_iter().for_each(|opening| lanes.open(opening));
-        lanes
+    /// How many offsets were there, as far as was told, that it was not read up to.
+    pub(crate) fn unread(&self) -> u64 {
+        self.told_end.saturating_sub(self.next)
     }
 
-    fn frontier(lanes: &mut Lanes) -> Vec<(u32, u64)> {
-        lanes.take_frontier().into_iter().map(|(lane, next)| (lane.partition, next)).collect()
-    }
-
-    #[test]
-    fn every_lane_is_told_once_when_it_opens() {
-        let mut lanes = lanes([opening(0, 5, 5), opening(1, 0, 0)]);
-        assert_eq!(frontier(&mut lanes), [(0, 5), (1, 0)]);
-        assert_eq!(frontier(&mut lanes), []);
-    }
-
-    #[test]
-    fn an_offset_is_taken_once_and_in_order() {
-        let mut lanes = lanes([opening(0, 5, 5)]);
-        let taken = [4, 5, 6, 6, 5, 9].map(|offset| lanes.take("t", 0, offset).is_some());
-        assert_eq!(taken, [false, true, true, false, false, true]);
-        assert!(lanes.take("t", 1, 0).is_none(), "not open");
-        assert!(lanes.take("u", 0, 0).is_none(), "not open");
-        assert_eq!(frontier(&mut lanes), [(0, 10)]);
-    }
-
-    #[test]
-    fn holes_are_passed_and_nothing_moves_back() {
-        let mut lanes = lanes([opening(0, 0, 3)]);
-        lanes.take("t", 0, 0);
-        lanes.advance("t", 0, 3);
-        lanes.advance("t", 0, 2);
-        assert_eq!(frontier(&mut lanes), [(0, 3)]);
-        assert!(lanes.take("t", 0, 2).is_none());
-    }
-
-    #[test]
-    fn lost_is_only_what_was_not_read() {
-        let mut lanes = lanes([opening(0, 0, 0)]);
-        lanes.take("t", 0, 4);
-        assert_eq!(lanes.lose("t", 0, 3), 0, "it was read on since it was asked about");
-        assert_eq!(lanes.lose("t", 0, 5), 0);
-        assert_eq!(lanes.lose("t", 0, 9), 4);
-        assert_eq!(lanes.lose("u", 0, 9), 0, "not open");
-        assert_eq!(frontier(&mut lanes), [(0, 9)]);
-        assert!(lanes.take("t", 0, 8).is_none());
-    }
-
-    #[test]
-    fn caught_up_once_all_ends_are_reached() {
-        let mut lanes = lanes([opening(0, 0, 2), opening(1, 7, 7), opening(2, 0, 5)]);
-        lanes.take("t", 0, 1);
-        assert!(!lanes.caught_up());
-        lanes.advance("t", 2, 5);
-        assert!(lanes.caught_up());
-    }
-
-    #[test]
-    fn opening_again_changes_nothing() {
-        let mut lanes = lanes([opening(0, 0, 2)]);
-        lanes.take("t", 0, 1);
-        lanes.open(opening(0, 0, 9));
-        assert!(lanes.caught_up());
-        assert!(lanes.take("t", 0, 1).is_none());
+    /// Whether it was halted: nothing of it is assigned any more.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted
     }
 }

@@ -4,26 +4,30 @@
 //! that waits: while nobody takes batches nothing is polled, and librdkafka stops
 //! fetching at its own limit. That is the backpressure.
 
+mod asks;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use fanout::{Event, EventBatch, Lane, SourceError, SourceReporter};
 use metrics::counter;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset};
+use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 
 use crate::config::KafkaConfig;
-use crate::context::Consumer;
+use crate::context::{Consumer, Context};
 use crate::lanes::{Lanes, Opening, partition_list};
-use crate::metrics::{EXPIRED, SKIPPED};
-use crate::record::{Unusable, to_event};
-use crate::throttle::Throttle;
+use crate::metrics::EXPIRED;
+use crate::poll::{Poll, Polled, Record, Refused};
+use crate::record::to_event;
 use crate::watcher::{Ask, Found};
 use crate::watermarks::cached_end;
+
+use asks::Asks;
 
 /// How long one poll waits, and so how soon the thread notices that it is to end.
 const POLL: Duration = Duration::from_millis(100);
@@ -58,17 +62,15 @@ pub(crate) struct Reader {
     _reporter: Arc<SourceReporter>,
     config: KafkaConfig,
     found: Receiver<Found>,
-    ask: SyncSender<Ask>,
+    asks: Asks,
+    /// Lanes to be read no more, and why.
+    halts: Receiver<(Arc<Lane>, String)>,
     out: mpsc::Sender<Handed>,
     lanes: Lanes,
     progress: Progress,
-    /// Whether a partition's end was reached: its place may lie beyond its last record.
-    end_reached: bool,
-    /// Whether places have to be verified, and nobody could be told yet.
-    refused: bool,
-    looked_at_places: Instant,
+    /// How many events the last batch had.
+    last_events: usize,
     looked_at_lag: Instant,
-    skip_log: Throttle,
 }
 
 impl Reader {
@@ -78,42 +80,45 @@ impl Reader {
         config: KafkaConfig,
         found: Receiver<Found>,
         ask: SyncSender<Ask>,
+        halts: Receiver<(Arc<Lane>, String)>,
         out: mpsc::Sender<Handed>,
     ) -> Self {
-        let now = Instant::now();
         Self {
             consumer,
             _reporter: reporter,
             config,
             found,
-            ask,
+            asks: Asks::new(ask),
+            halts,
             out,
             lanes: Lanes::default(),
             progress: Progress::Opening,
-            end_reached: false,
-            refused: false,
-            looked_at_places: now,
-            looked_at_lag: now,
-            skip_log: Throttle::new(10, Duration::from_secs(10)),
+            last_events: 0,
+            looked_at_lag: Instant::now(),
         }
     }
 
     /// Ends when the source is gone, or cannot go on.
     pub(crate) fn run(mut self) {
+        let ended = Poll::new(self.consumer.clone()).and_then(|poll| self.read(&poll));
+        if let Err(error) = ended {
+            tracing::error!(%error, "kafka source has ended");
+            self.hand_on(Handed::Failed(SourceError(Box::new(error))));
+        }
+    }
+
+    fn read(&mut self, poll: &Poll<Context>) -> Result<(), KafkaError> {
         while !self.out.is_closed() {
-            let batch = match self.round() {
-                Ok(batch) => batch,
-                Err(error) => {
-                    tracing::error!(%error, "kafka source has ended");
-                    self.hand_on(Handed::Failed(SourceError(Box::new(error))));
-                    return;
-                }
-            };
-            if !batch.events.is_empty() || !batch.frontier.is_empty() {
+            let batch = self.round(poll)?;
+            let EventBatch { events, frontier, lost, closed } = &batch;
+            // What was lost has moved its lane on, unless that was closed as well.
+            debug_assert!(lost.is_empty() || !frontier.is_empty() || !closed.is_empty());
+            if !events.is_empty() || !frontier.is_empty() || !closed.is_empty() {
                 self.hand_on(Handed::Batch(batch));
             }
             self.tell_caught_up();
         }
+        Ok(())
     }
 
     /// Waits for room. Where nobody is left to take it, that is no loss, and the end.
@@ -122,40 +127,37 @@ impl Reader {
     }
 
     /// What there is to hand on, after at most [`POLL`] where there is nothing.
-    fn round(&mut self) -> Result<EventBatch, KafkaError> {
+    fn round(&mut self, poll: &Poll<Context>) -> Result<EventBatch, KafkaError> {
+        let mut batch = EventBatch::default();
         // Before anything is read: what is lost stood before this batch's events.
-        let mut lost = Vec::new();
         while let Ok(found) = self.found.try_recv() {
-            lost.extend(self.apply(found)?);
+            self.apply(found, &mut batch)?;
         }
         if self.lanes.is_empty() {
             // Nothing is assigned: what is waited for is an assignment.
             if let Ok(found) = self.found.recv_timeout(POLL) {
-                lost.extend(self.apply(found)?);
+                self.apply(found, &mut batch)?;
             }
         }
-        let events = self.drain()?;
-        let now = Instant::now();
-        if self.end_reached && now.duration_since(self.looked_at_places) >= POLL {
-            self.looked_at_places = now;
-            self.pass_holes()?;
+        while let Ok((lane, problem)) = self.halts.try_recv() {
+            self.halt(lane, problem)?;
         }
+        batch.events = self.drain(poll)?;
+        batch.frontier = self.lanes.take_frontier();
+        let now = Instant::now();
         if now.duration_since(self.looked_at_lag) >= LAG {
             self.looked_at_lag = now;
             self.measure_lag();
         }
-        if self.refused {
-            let places = self.lanes.iter().map(|reading| (reading.lane.clone(), reading.next));
-            let asked = self.ask.try_send(Ask::Verify(places.collect()));
-            self.refused = matches!(asked, Err(TrySendError::Full(_)));
-        }
-        Ok(EventBatch { events, frontier: self.lanes.take_frontier(), lost })
+        self.asks.ask(&self.lanes);
+        Ok(batch)
     }
 
-    /// The lane of which something was lost, where that is so.
-    fn apply(&mut self, found: Found) -> Result<Option<Arc<Lane>>, KafkaError> {
+    /// Does what the watcher says; what is lost and closed is noted in the batch.
+    fn apply(&mut self, found: Found, batch: &mut EventBatch) -> Result<(), KafkaError> {
         match found {
-            Found::Open(openings) => {
+            Found::Open(mut openings) => {
+                openings.retain(|opening| !self.lanes.is_open(&opening.lane));
                 let places = openings.iter().map(|o: &Opening| (&o.lane, o.from));
                 self.consumer.incremental_assign(&partition_list(places)?)?;
                 for opening in openings {
@@ -165,105 +167,121 @@ impl Reader {
             // ## Opening => CatchingUp
             Found::Settled => self.progress = Progress::CatchingUp,
             Found::Resume(lane, from) => {
-                let lost = self.lanes.lose(&lane.topic, lane.partition, from);
-                // It may have been read on since it was asked about.
-                let next = self.lanes.next(&lane.topic, lane.partition).unwrap_or(from);
+                let Some((next, lost)) = self.lanes.lose(&lane, from) else { return Ok(()) };
                 let places = partition_list([(&lane, next)])?;
                 self.consumer.incremental_unassign(&places)?;
                 self.consumer.incremental_assign(&places)?;
                 if lost > 0 {
                     counter!(EXPIRED, "topic" => lane.topic.to_string()).increment(lost);
                     tracing::error!(%lane, lost, next, "deleted before it was read");
-                    return Ok(Some(lane));
+                    batch.lost.push(lane);
                 }
             }
-            Found::Halt(lane) => {
-                self.consumer.incremental_unassign(&partition_list([(&lane, 0)])?)?;
+            Found::Close(lanes) => {
+                // What was there is known while it is still assigned.
+                self.measure_lag();
+                for lane in lanes {
+                    self.close(lane, batch)?;
+                }
             }
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// Reads no more of a lane, which is no more. Nothing of it comes once it is unassigned,
+    /// as [`poll`](crate::poll) says: what is opened in its place is not mistaken for it.
+    fn close(&mut self, lane: Arc<Lane>, batch: &mut EventBatch) -> Result<(), KafkaError> {
+        let Some(closed) = self.lanes.close(&lane) else { return Ok(()) };
+        let (next, lost) = (closed.next, closed.unread());
+        if !closed.is_halted() {
+            self.consumer.incremental_unassign(&partition_list([(&lane, next)])?)?;
+        }
+        tracing::info!(%lane, next, "its log is no more");
+        if lost > 0 {
+            counter!(EXPIRED, "topic" => lane.topic.to_string()).increment(lost);
+            tracing::error!(%lane, lost, next, "gone with its log before it was read");
+            batch.lost.push(lane.clone());
+        }
+        batch.closed.push(lane);
+        Ok(())
+    }
+
+    /// Reads no more of a lane, which stays where it is.
+    fn halt(&mut self, lane: Arc<Lane>, problem: String) -> Result<(), KafkaError> {
+        if self.lanes.halt(&lane) {
+            self.consumer.incremental_unassign(&partition_list([(&lane, 0)])?)?;
+            self.asks.halted(lane, problem);
+        }
+        Ok(())
     }
 
     /// Everything that is there, up to the limits of a batch.
-    fn drain(&mut self) -> Result<Vec<Event>, KafkaError> {
-        let consumer = self.consumer.clone();
-        let (mut events, mut records, mut bytes) = (Vec::new(), 0, 0);
+    fn drain(&mut self, poll: &Poll<Context>) -> Result<Vec<Event>, KafkaError> {
+        // As many as the last time: a batch is not moved while it grows.
+        let (mut events, mut bytes) = (Vec::with_capacity(self.last_events), 0);
         let mut wait = if self.lanes.is_empty() { Duration::ZERO } else { POLL };
-        // Records are counted, not events: those skipped must not keep it here.
-        while records < self.config.max_batch && bytes < self.config.max_batch_bytes {
-            match consumer.poll(wait) {
-                Some(Ok(message)) => {
-                    records += 1;
-                    bytes += message.payload_len();
-                    events.extend(self.take(&message));
+        // All that comes is counted, not events alone: nothing else must keep it here.
+        for _ in 0..self.config.max_batch {
+            match poll.next(wait) {
+                Some(Polled::Record(record)) => {
+                    bytes += record.payload().map_or(0, <[u8]>::len);
+                    events.extend(self.take(&record));
                 }
-                Some(Err(error)) => self.note(error)?,
+                Some(Polled::End(place)) => {
+                    if let Some(next) = place.offset() {
+                        self.lanes.advance(place.topic(), place.partition(), next);
+                    }
+                }
+                Some(Polled::Refused(refused)) => self.refused(&refused),
+                Some(Polled::Error(error)) => self.note(error)?,
+                Some(Polled::Served) => {}
                 None => break,
+            }
+            if bytes >= self.config.max_batch_bytes {
+                break;
             }
             wait = Duration::ZERO;
         }
+        self.last_events = events.len();
         Ok(events)
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Option<Event> {
-        let partition = u32::try_from(message.partition()).ok()?;
-        let offset = u64::try_from(message.offset()).ok()?;
-        let reading = self.lanes.take(message.topic(), partition, offset)?;
-        reading.metrics.records.increment(1);
-        reading.metrics.bytes.increment(message.payload_len() as u64);
-        match to_event(message, &reading.lane, offset, self.config.json) {
-            Ok(event) => Some(event),
-            Err(reason) => {
-                let lane = reading.lane.clone();
-                self.skip(&lane, offset, reason);
-                None
-            }
+    fn take(&mut self, record: &Record<'_>) -> Option<Event> {
+        let reading = self.lanes.take(record.topic(), record.partition(), record.offset())?;
+        let payload = record.payload();
+        reading.metrics.record(payload.map_or(0, <[u8]>::len));
+        if payload.is_none() && !self.config.tombstones {
+            reading.metrics.tombstone();
+            return None;
         }
+        Some(to_event(record, &reading.lane))
     }
 
-    fn skip(&mut self, lane: &Lane, offset: u64, reason: Unusable) {
-        let reason = reason.name();
-        counter!(SKIPPED, "topic" => lane.topic.to_string(), "reason" => reason).increment(1);
-        if let Some(held_back) = self.skip_log.pass(Instant::now()) {
-            let (topic, partition) = (&*lane.topic, lane.partition);
-            tracing::warn!(topic, partition, offset, reason, held_back, "record skipped");
+    /// Notes that the broker does not have what was to be read next.
+    fn refused(&mut self, Refused { place, cut }: &Refused) {
+        let doubt = self.lanes.doubt(place.topic(), place.partition(), *cut);
+        let Some((lane, next, cut)) = doubt else { return };
+        tracing::warn!(%lane, next, asked = place.offset(), cut, "refused by its broker");
+        match cut {
+            Some(cut) => self.asks.truncated(lane.clone(), next, cut),
+            None => self.asks.doubted(),
         }
     }
 
     /// Notes an error that the consumer tells of. Most pass by themselves.
     fn note(&mut self, error: KafkaError) -> Result<(), KafkaError> {
-        use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
-        match error {
-            KafkaError::PartitionEOF(_) => self.end_reached = true,
-            KafkaError::MessageConsumptionFatal(_) => return Err(error),
-            KafkaError::MessageConsumption(AutoOffsetReset | LogTruncation | OffsetOutOfRange) => {
-                self.refused = true;
-            }
-            // Where one waits to be read already, another adds nothing.
-            _ => drop(self.ask.try_send(Ask::Check)),
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            return Err(error);
         }
+        self.asks.check();
         Ok(())
     }
 
-    /// Moves lanes on beyond what is no record: marks of transactions, compacted tails.
-    fn pass_holes(&mut self) -> Result<(), KafkaError> {
-        self.end_reached = false;
-        for place in self.consumer.position()?.elements() {
-            if let (Ok(partition), Offset::Offset(next)) =
-                (u32::try_from(place.partition()), place.offset())
-            {
-                let next = u64::try_from(next).unwrap_or(0);
-                self.lanes.advance(place.topic(), partition, next);
-            }
-        }
-        Ok(())
-    }
-
-    fn measure_lag(&self) {
-        for reading in self.lanes.iter() {
-            let end = cached_end(&self.consumer, &reading.lane.topic, reading.lane.partition);
-            if let Some(end) = end {
-                reading.metrics.lag.set(end.saturating_sub(reading.next) as f64);
+    fn measure_lag(&mut self) {
+        for reading in self.lanes.iter_mut() {
+            let (topic, partition) = (&reading.lane.topic, reading.lane.partition);
+            if let Some(end) = cached_end(&self.consumer, topic, partition) {
+                reading.ends(end);
             }
         }
     }

@@ -1,77 +1,56 @@
-//! From a record to an event, or the reason why it becomes none.
+//! From a record to an event.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fanout::{Event, Json, Lane};
-use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use fanout::{Event, Lane};
 
-/// Why a record cannot be used. Reading it again cannot help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unusable {
-    /// It has no payload.
-    Empty,
-    /// JSON was asked for, and it is not one JSON value.
-    NotJson,
-}
+use crate::poll::Record;
 
-impl Unusable {
-    /// The reason's name in metrics.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::NotJson => "not_json",
-        }
-    }
-}
-
-/// The record as an event that owns its bytes.
+/// The record as an event that owns its bytes, raw; a record without a value has an empty
+/// payload.
 ///
-/// Copied, because a borrowed message pins the whole fetch response it came in and
-/// keeps the consumer from being dropped.
-pub(crate) fn to_event(
-    message: &BorrowedMessage<'_>,
-    lane: &Arc<Lane>,
-    offset: u64,
-    json: bool,
-) -> Result<Event, Unusable> {
-    let payload = usable(message.payload(), json)?;
-    let event = match payload {
-        Payload::Json(json) => Event::from_json(lane.clone(), offset, &json),
-        Payload::Raw(bytes) => Event::new(lane.clone(), offset, bytes),
-    };
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let copied = |value: Option<&[u8]>| value.map_or_else(Bytes::new, Bytes::copy_from_slice);
-        headers.iter().map(|header| (header.key.to_owned(), copied(header.value))).collect()
-    });
-    let time = message.timestamp().to_millis().map_or(SystemTime::UNIX_EPOCH, time_of);
-    Ok(event
-        .with_key(message.key().map(Bytes::copy_from_slice))
-        .with_time(time)
-        .with_headers(headers))
+/// Copied, because a borrowed record pins the whole fetch response it came in and keeps the
+/// consumer from being dropped. Key, values of headers and payload are one piece of memory:
+/// they come and go together.
+pub(crate) fn to_event(record: &Record<'_>, lane: &Arc<Lane>) -> Event {
+    let (key, payload) = (record.key(), record.payload().unwrap_or_default());
+    let headers = record.headers();
+    let values = || headers.iter().map(|(_, value)| value.unwrap_or_default());
+    let len = key.map_or(0, <[u8]>::len) + values().map(<[u8]>::len).sum::<usize>();
+    let mut all = Vec::with_capacity(len + payload.len());
+    all.extend_from_slice(key.unwrap_or_default());
+    values().for_each(|value| all.extend_from_slice(value));
+    all.extend_from_slice(payload);
+    let mut pieces = Pieces(all.into());
+    let key = key.map(|key| pieces.next(key.len()));
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (name.into_owned(), pieces.next(value.map_or(0, <[u8]>::len))));
+    let headers = headers.collect();
+    let event = Event::new(lane.clone(), record.offset(), pieces.rest());
+    event.with_key(key).with_time(time_of(record.millis())).with_headers(headers)
 }
 
-#[derive(Debug)]
-enum Payload {
-    Json(Json),
-    Raw(Bytes),
-}
+/// Bytes that are shared in pieces, in their order.
+struct Pieces(Bytes);
 
-fn usable(payload: Option<&[u8]>, json: bool) -> Result<Payload, Unusable> {
-    let bytes = payload.filter(|bytes| !bytes.is_empty()).ok_or(Unusable::Empty)?;
-    let bytes = Bytes::copy_from_slice(bytes);
-    if json {
-        Json::parse(bytes).map(Payload::Json).map_err(|_| Unusable::NotJson)
-    } else {
-        Ok(Payload::Raw(bytes))
+impl Pieces {
+    fn next(&mut self, len: usize) -> Bytes {
+        // Nothing to share, and no counter to make for it.
+        if len == 0 { Bytes::new() } else { self.0.split_to(len) }
+    }
+
+    fn rest(self) -> Bytes {
+        // An empty one would hold on to all of it.
+        if self.0.is_empty() { Bytes::new() } else { self.0 }
     }
 }
 
-/// Milliseconds since the epoch, as the producer wrote them: any number.
-fn time_of(millis: i64) -> SystemTime {
-    let since = Duration::from_millis(millis.try_into().unwrap_or(0));
+/// Milliseconds since the epoch, as the producer wrote them: any number, or none.
+fn time_of(millis: Option<i64>) -> SystemTime {
+    let since = Duration::from_millis(millis.unwrap_or(0).try_into().unwrap_or(0));
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
@@ -80,21 +59,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unusable_payloads_are_told_apart() {
-        for json in [false, true] {
-            assert_eq!(usable(None, json).unwrap_err(), Unusable::Empty);
-            assert_eq!(usable(Some(b""), json).unwrap_err(), Unusable::Empty);
-        }
-        assert_eq!(usable(Some(b"{"), true).unwrap_err(), Unusable::NotJson);
-        assert_eq!(usable(Some(b"{},{}"), true).unwrap_err(), Unusable::NotJson);
-        assert!(matches!(usable(Some(b"{"), false), Ok(Payload::Raw(_))));
-        assert!(matches!(usable(Some(b"{}"), true), Ok(Payload::Json(_))));
+    fn pieces_are_what_they_were_made_of() {
+        let mut pieces = Pieces(Bytes::from("keyvaluepayload"));
+        let taken = [0, 3, 0, 5].map(|len| pieces.next(len));
+        assert_eq!(taken, ["", "key", "", "value"]);
+        assert_eq!(pieces.rest(), "payload");
+        assert_eq!(Pieces(Bytes::new()).rest(), "");
     }
 
     #[test]
     fn any_time_a_producer_may_write_is_taken() {
-        assert_eq!(time_of(-1), SystemTime::UNIX_EPOCH);
-        assert_eq!(time_of(1500), SystemTime::UNIX_EPOCH + Duration::from_millis(1500));
-        assert!(time_of(i64::MAX) >= SystemTime::UNIX_EPOCH);
+        assert_eq!(time_of(None), SystemTime::UNIX_EPOCH);
+        assert_eq!(time_of(Some(-1)), SystemTime::UNIX_EPOCH);
+        assert_eq!(time_of(Some(i64::MIN)), SystemTime::UNIX_EPOCH);
+        let later = SystemTime::UNIX_EPOCH + Duration::from_millis(1500);
+        assert_eq!(time_of(Some(1500)), later);
+        assert!(time_of(Some(i64::MAX)) >= SystemTime::UNIX_EPOCH);
     }
 }

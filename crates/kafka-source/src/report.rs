@@ -44,7 +44,7 @@ impl Report {
         if self.connected.replace(false) != Some(false) {
             tracing::warn!(brokers = self.brokers, reason, "kafka cannot be reached; trying on");
         }
-        let problem = Some(format!("no broker answers at {}: {reason}", self.brokers));
+        let problem = Some(unreachable(&self.brokers, reason));
         self.reporter.update(|health| (health.connected, health.problem) = (false, problem));
     }
 
@@ -60,4 +60,9 @@ impl Report {
         }
         self.problem = problem.map(str::to_owned);
     }
+}
+
+/// What the status says while no broker can be used.
+pub(crate) fn unreachable(brokers: &str, reason: &str) -> String {
+    format!("no broker can be used at {brokers}: {reason}")
 }

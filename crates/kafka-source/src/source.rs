@@ -1,13 +1,14 @@
 //! The handle.
 
 use std::io;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
 use std::time::Duration;
 
-use fanout::{EventBatch, Replay, Source, SourceError, SourceReporter, SourceStatus};
+use fanout::{EventBatch, Lane, Replay, Source, SourceError, SourceReporter, SourceStatus};
 use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::Consumer as _;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{ConfigError, KafkaConfig};
@@ -18,6 +19,9 @@ use crate::watcher::Watcher;
 
 /// Assignments that may wait for the reader.
 const FOUND: usize = 16;
+/// Lanes that may wait to be halted. Each is halted once, and the reader takes them at
+/// every round, so more wait only where it waits itself.
+const HALTS: usize = 1000;
 
 /// Every record of some topics, on every node: no group is joined, nothing committed.
 ///
@@ -41,6 +45,9 @@ pub struct KafkaSource {
     /// The threads' own: when they have ended there is nobody to tell for.
     reporter: Weak<SourceReporter>,
     config: KafkaConfig,
+    /// Lanes to be read no more, and why. The reader takes what is there at each round,
+    /// unassigns them, and has the watcher say so.
+    halts: SyncSender<(Arc<Lane>, String)>,
     ended: bool,
 }
 
@@ -68,25 +75,34 @@ impl KafkaSource {
     /// [`StartError`]; nothing was started.
     pub fn start(config: KafkaConfig) -> Result<Self, StartError> {
         let client = config.client()?;
+        let patterns = config.patterns()?;
         let consumer = Consumer::from_config_and_context(&client, Context::new())
-            .map_err(ConfigError::Client)?;
+            .map_err(ConfigError::from)?;
         let consumer = Arc::new(consumer);
         let (reporter, status) = SourceStatus::new();
         let reporter = Arc::new(reporter);
+        consumer.client().context().tell(&reporter, &config.brokers);
         let (out, batches) = mpsc::channel(config.max_queued_batches.min(Semaphore::MAX_PERMITS));
         let (found, finds) = sync_channel(FOUND);
         let (ask, asked) = sync_channel(1);
+        let (halts, halted) = sync_channel(HALTS);
 
         let weak = Arc::downgrade(&reporter);
         let kept = config.clone();
-        let watcher =
-            Watcher::new(consumer.clone(), reporter.clone(), config.clone(), found, asked);
-        let reader = Reader::new(consumer, reporter, config, finds, ask, out);
+        let watcher = Watcher::new(
+            consumer.clone(),
+            reporter.clone(),
+            config.clone(),
+            patterns,
+            found,
+            asked,
+        );
+        let reader = Reader::new(consumer, reporter, config, finds, ask, halted, out);
         // Where the second finds no thread, its ends of the channels are dropped and
         // the first ends as well.
         Builder::new().name("kafka-reader".into()).spawn(|| reader.run())?;
         Builder::new().name("kafka-watcher".into()).spawn(|| watcher.run())?;
-        Ok(Self { batches, status, reporter: weak, config: kept, ended: false })
+        Ok(Self { batches, status, reporter: weak, config: kept, halts, ended: false })
     }
 
     /// Ends reading and waits until the client is closed; false where that took longer
@@ -136,5 +152,12 @@ impl Source for KafkaSource {
     /// Always one; see [`KafkaSource`].
     fn replay(&self) -> Option<Box<dyn Replay>> {
         Some(Box::new(KafkaReplay::new(self.config.clone())))
+    }
+
+    fn halt(&mut self, lane: &Arc<Lane>, problem: &str) {
+        // The pipeline drops what comes of it in any case.
+        if self.halts.try_send((lane.clone(), problem.to_owned())).is_err() {
+            tracing::error!(%lane, problem, "too many halts at once: it is read, and dropped");
+        }
     }
 }

@@ -5,14 +5,21 @@
 //! be reached.
 //!
 //! ```text
-//!          Found: open these, all are open, go on from there
-//! Watcher ----------------------------------------------------> Reader
-//!         <----------------------------------------------------
-//!          Ask: look again now, these places may be gone
+//!          Found: open these, close those, all are open, go on from there
+//! Watcher ----------------------------------------------------------------> Reader
+//!         <----------------------------------------------------------------
+//!          Ask: look again now, these places may be gone, this one was cut or halted
 //! ```
 //!
 //! Ends are resolved to absolute offsets before anything is assigned: between asking
 //! for "the end" and the first fetch, records would be lost.
+//!
+//! Invariants: a lane is opened once, and nothing is told of one that is not open; lanes of
+//! a partition are closed before others of it are opened.
+
+mod brokers;
+mod doubt;
+mod finding;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,16 +29,20 @@ use std::time::{Duration, Instant};
 
 use fanout::{Lane, SourceReporter};
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 
 use crate::bootstrap::Bootstrap;
 use crate::config::KafkaConfig;
 use crate::context::Consumer;
-use crate::ends::{MAX_TIMEOUT, ends, not_older, usable};
+use crate::ends::{Ends, MAX_TIMEOUT};
 use crate::identity::Identity;
-use crate::lanes::{Opening, partition_id};
+use crate::lanes::Opening;
+use crate::pattern::Patterns;
 use crate::report::Report;
 use crate::topic::Topic;
+use crate::topics::Topics;
+
+use doubt::Doubt;
 
 /// Between two looks while something is missing.
 const RETRY: Duration = Duration::from_millis(500);
@@ -39,6 +50,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const SPACING: Duration = Duration::from_millis(100);
 /// How long the first look after an alarm may take: a broker that is there answers.
 const ALARM_TIMEOUT: Duration = Duration::from_secs(1);
+/// Problems that the status names one by one.
+const MAX_TOLD: usize = 10;
 
 /// What the reader is told.
 #[derive(Debug)]
@@ -49,8 +62,11 @@ pub(crate) enum Found {
     Settled,
     /// Read this lane on from this offset: what comes before it is no more.
     Resume(Arc<Lane>, u64),
-    /// Read no more of this lane.
-    Halt(Arc<Lane>),
+    /// These lanes are no more: they are unassigned, read no further, and named in the next
+    /// batch's [`closed`](fanout::EventBatch::closed); also in
+    /// [`lost`](fanout::EventBatch::lost) where what was known to be there was not read.
+    /// Lanes of the same partitions, of another log, may be opened next.
+    Close(Vec<Arc<Lane>>),
 }
 
 /// What the reader asks for.
@@ -58,8 +74,15 @@ pub(crate) enum Found {
 pub(crate) enum Ask {
     /// An error came: can anybody be reached?
     Check,
-    /// The broker refused an offset: does it still have these?
+    /// The broker refused an offset: does it still have these? Asking again replaces what
+    /// was asked before, so it names all places that are in doubt.
     Verify(Vec<(Arc<Lane>, u64)>),
+    /// The log of this lane was cut: it was read up to the first offset, and from the second
+    /// on it is no longer what was read, as far as librdkafka told. Asked until it is taken.
+    Truncated(Arc<Lane>, u64, u64),
+    /// This lane was halted because of a record that could not be used, and is not read any
+    /// more; the status is to say why. Asked until it is taken.
+    Halted(Arc<Lane>, String),
 }
 
 /// Why a look has ended early.
@@ -78,10 +101,11 @@ pub(crate) struct Watcher {
     found: SyncSender<Found>,
     asked: Receiver<Ask>,
     identity: Identity,
-    topics: Vec<Topic>,
+    ends: Ends,
+    topics: Topics,
     /// Places that could not be verified yet.
-    unverified: Vec<(Arc<Lane>, u64)>,
-    /// Lanes that cannot be read on, and why.
+    doubts: Vec<Doubt>,
+    /// Lanes that are read no more because of a record that cannot be used, and which.
     halted: BTreeMap<Lane, String>,
     /// What keeps something from being read, in the order it was found, by the last look.
     problems: Vec<String>,
@@ -95,6 +119,7 @@ impl Watcher {
         consumer: Arc<Consumer>,
         reporter: Arc<SourceReporter>,
         config: KafkaConfig,
+        patterns: Patterns,
         found: SyncSender<Found>,
         asked: Receiver<Ask>,
     ) -> Self {
@@ -104,8 +129,9 @@ impl Watcher {
             found,
             asked,
             identity: Identity::new(&config),
-            topics: config.topics.iter().map(|name| Topic::new(name)).collect(),
-            unverified: Vec::new(),
+            ends: config.ends(),
+            topics: Topics::new(&config, patterns),
+            doubts: Vec::new(),
             halted: BTreeMap::new(),
             problems: Vec::new(),
             settled: false,
@@ -124,7 +150,7 @@ impl Watcher {
                     if self.settle().is_err() {
                         return;
                     }
-                    let waiting = !self.problems.is_empty() || !self.unverified.is_empty();
+                    let waiting = !self.problems.is_empty() || !self.doubts.is_empty();
                     self.config.metadata_interval.min(if waiting { RETRY } else { Duration::MAX })
                 }
                 Err(Trouble::Away(error)) => {
@@ -147,8 +173,9 @@ impl Watcher {
         loop {
             match self.asked.recv_timeout(wait.saturating_sub(rested.elapsed())) {
                 Ok(Ask::Check) => self.alarmed = true,
-                // The newest places stand for all that were not verified before.
-                Ok(Ask::Verify(places)) => self.unverified = places,
+                Ok(Ask::Verify(places)) => self.doubt(places),
+                Ok(Ask::Truncated(lane, next, cut)) => self.doubt_cut(lane, next, cut),
+                Ok(Ask::Halted(lane, problem)) => self.halt(&lane, &problem),
                 Err(RecvTimeoutError::Timeout) => return ControlFlow::Continue(()),
                 Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
             }
@@ -160,180 +187,33 @@ impl Watcher {
         self.problems.clear();
         let limit = if self.alarmed { ALARM_TIMEOUT } else { MAX_TIMEOUT };
         let timeout = self.config.request_timeout.min(limit);
-        let mut openings = Vec::new();
-        // What was found before somebody stopped answering is opened nonetheless.
-        let looked = (0..self.topics.len())
-            .try_for_each(|topic| self.look_at(topic, timeout, &mut openings));
-        if !openings.is_empty() {
-            self.tell(Found::Open(openings))?;
-        }
-        looked?;
+        self.find(timeout)?;
         self.verify(timeout)
     }
 
     /// Tells once that all is open, and only after what was wrong until then has been
     /// taken back: a source that is ready must not tell of what is over.
     fn settle(&mut self) -> Result<(), Trouble> {
-        if self.settled || !self.topics.iter().all(Topic::settled) {
+        if self.settled || !self.topics.settled() {
             return Ok(());
         }
         self.settled = true;
         self.tell(Found::Settled)
     }
 
-    /// Finds the partitions of one topic that are not being read yet.
-    fn look_at(
-        &mut self,
-        topic: usize,
-        timeout: Duration,
-        openings: &mut Vec<Opening>,
-    ) -> Result<(), Trouble> {
-        let name = self.topics[topic].name.clone();
-        let metadata = self.consumer.fetch_metadata(Some(&name), timeout).map_err(Trouble::Away)?;
-        let described = metadata.topics().iter().find(|described| described.name() == &*name);
-        let described = match described.map_or(Err(RDKafkaErrorCode::UnknownTopic), usable) {
-            Ok(described) => described,
-            Err(code) => {
-                // A broker that knows of none, itself included, is no judge of topics.
-                let alone = metadata.brokers().is_empty();
-                self.unusable(topic, code, alone);
-                return Ok(());
-            }
-        };
-        let mut ids: Vec<(i32, i32)> =
-            described.partitions().iter().map(|p| (p.id(), p.leader())).collect();
-        ids.sort_unstable();
-        let count = ids.last().map_or(0, |(id, _)| id.unsigned_abs() + 1);
-        if self.topics[topic].described(count) {
-            tracing::info!(topic = &*name, "topic exists now");
+    /// Notes that a lane is read no more. Its log may go on to be closed.
+    fn halt(&mut self, lane: &Lane, problem: &str) {
+        if self.topics.is_open(lane) {
+            self.halted.insert(lane.clone(), format!("{lane} is halted: {problem}"));
         }
-        ids.retain(|(id, _)| !self.topics[topic].is_open(id.unsigned_abs()));
-        // Asked also where nothing is to be opened: it may have been made anew.
-        let log = match self.identity.of(self.consumer.client(), &name, &metadata, timeout) {
-            Ok(log) => log,
-            Err(error) if ids.is_empty() => {
-                tracing::debug!(topic = &*name, %error, "not identified");
-                return Ok(());
-            }
-            Err(error) => {
-                self.problems.push(error.to_string());
-                return Ok(());
-            }
-        };
-        let Some(log) = self.topics[topic].identified(&log) else {
-            return self.halt_all(topic);
-        };
-        for (id, leader) in ids {
-            if leader < 0 {
-                self.problems.push(format!("{name}/{id} has no leader"));
-                continue;
-            }
-            match self.opening(topic, &log, id, timeout) {
-                Ok(opening) => openings.push(opening),
-                Err(error) => {
-                    // Its neighbours would time out one after the other.
-                    self.problems.push(format!("{name}/{id} has no known place: {error}"));
-                    return Ok(());
-                }
-            }
+    }
+
+    /// Tells that lanes are no more; nothing is told of them again.
+    fn close(&mut self, lanes: Vec<Arc<Lane>>) -> Result<(), Trouble> {
+        for lane in &lanes {
+            self.halted.remove(lane);
         }
-        Ok(())
-    }
-
-    /// Where reading one partition begins, and what has to be reached.
-    fn opening(
-        &mut self,
-        topic: usize,
-        log: &Arc<str>,
-        id: i32,
-        timeout: Duration,
-    ) -> Result<Opening, KafkaError> {
-        let topic = &mut self.topics[topic];
-        let (name, partition) = (&topic.name, id.unsigned_abs());
-        let (low, high) = ends(&self.consumer, name, id, timeout)?;
-        let new = topic.is_new(partition);
-        // What appeared since is read whole: nobody has seen any of it.
-        let from = if new {
-            low
-        } else {
-            self.config.start.resolve(low, high, |age| {
-                if self.config.search_by_time {
-                    not_older(&self.consumer, name, id, age, timeout)
-                } else {
-                    Ok(Some(low))
-                }
-            })?
-        };
-        let end = if new { from } else { high };
-        tracing::debug!(topic = &**name, partition, from, end, new, "partition opened");
-        let lane = Arc::new(Lane::new(log.clone(), name.clone(), partition));
-        topic.open(partition);
-        Ok(Opening { lane, from, end })
-    }
-
-    /// Notes why a topic has nothing to read.
-    fn unusable(&mut self, topic: usize, code: RDKafkaErrorCode, alone: bool) {
-        use RDKafkaErrorCode::{UnknownTopic, UnknownTopicOrPartition};
-        let topic = &mut self.topics[topic];
-        let problem = if matches!(code, UnknownTopic | UnknownTopicOrPartition) && !alone {
-            topic.denied(Instant::now(), self.config.missing_grace);
-            format!("topic `{}` does not exist", topic.name)
-        } else {
-            topic.doubted();
-            format!("topic `{}` cannot be read: {code}", topic.name)
-        };
-        self.problems.push(problem);
-    }
-
-    /// Finds out which places the broker no longer has.
-    fn verify(&mut self, timeout: Duration) -> Result<(), Trouble> {
-        while let Some((lane, next)) = self.unverified.last().cloned() {
-            if !self.halted.contains_key(&*lane) {
-                let partition = partition_id(&lane);
-                let (low, high) = match ends(&self.consumer, &lane.topic, partition, timeout) {
-                    Ok(ends) => ends,
-                    Err(error) => {
-                        self.problems.push(format!("{lane} has no known end: {error}"));
-                        return Ok(());
-                    }
-                };
-                self.settle_place(&lane, next, low, high)?;
-            }
-            self.unverified.pop();
-        }
-        Ok(())
-    }
-
-    fn settle_place(
-        &mut self,
-        lane: &Arc<Lane>,
-        next: u64,
-        low: u64,
-        high: u64,
-    ) -> Result<(), Trouble> {
-        if next > high {
-            // Offsets would come twice with other records behind them.
-            let problem = format!("{lane} ends at {high} but was read up to {next}");
-            return self.halt(lane.clone(), problem);
-        }
-        self.tell(Found::Resume(lane.clone(), next.max(low)))
-    }
-
-    /// Reads no more of a topic that was made anew under its name.
-    fn halt_all(&mut self, topic: usize) -> Result<(), Trouble> {
-        let topic = &self.topics[topic];
-        let problem = format!("topic `{}` was made anew", topic.name);
-        let lanes: Vec<Lane> = topic.lanes().collect();
-        lanes.into_iter().try_for_each(|lane| self.halt(Arc::new(lane), problem.clone()))
-    }
-
-    fn halt(&mut self, lane: Arc<Lane>, problem: String) -> Result<(), Trouble> {
-        if self.halted.contains_key(&*lane) {
-            return Ok(());
-        }
-        tracing::error!(%lane, problem, "it is read no more; restart to read it");
-        self.halted.insert((*lane).clone(), problem);
-        self.tell(Found::Halt(lane))
+        self.tell(Found::Close(lanes))
     }
 
     fn tell(&self, found: Found) -> Result<(), Trouble> {
@@ -344,19 +224,27 @@ impl Watcher {
         self.bootstrap.worked();
         self.consumer.client().context().clear_error();
         let problems = self.problems.iter().chain(self.halted.values());
-        let mut problems: Vec<&str> = problems.map(String::as_str).collect();
-        // What is wrong with a whole topic is told of each of its lanes.
-        problems.dedup();
-        self.report.answered((!problems.is_empty()).then(|| problems.join("; ")));
+        let problems: Vec<&str> = problems.map(String::as_str).collect();
+        self.report.answered(summary(&problems));
     }
 
     fn away(&mut self, error: &KafkaError) {
         self.bootstrap.failed(self.consumer.client());
-        self.topics.iter_mut().for_each(Topic::doubted);
+        self.topics.doubted();
         // Its own words say more than the code that asking came back with.
         let said = self.consumer.client().context().last_error();
         self.report.away(&said.unwrap_or_else(|| error.to_string()));
     }
+}
+
+/// All problems as one, if there are any.
+fn summary(problems: &[&str]) -> Option<String> {
+    let (told, more) = problems.split_at(problems.len().min(MAX_TOLD));
+    let mut told = told.join("; ");
+    if !more.is_empty() {
+        told = format!("{told}; and {} more problems", more.len());
+    }
+    (!told.is_empty()).then_some(told)
 }
 
 #[cfg(test)]
@@ -365,63 +253,104 @@ mod tests {
 
     use fanout::SourceStatus;
     use rdkafka::config::FromClientConfigAndContext as _;
+    use rdkafka::error::RDKafkaErrorCode;
 
     use super::*;
     use crate::context::Context;
+    use crate::identity::Log;
 
-    /// A watcher of a broker that is not there, and what it tells.
-    fn watcher() -> (Watcher, Receiver<Found>, SourceStatus) {
+    /// A watcher of a broker that is not there, which reads `t/0`, and what it tells.
+    fn watcher() -> (Watcher, Arc<Lane>, Receiver<Found>, SourceStatus) {
         let config = KafkaConfig::new("127.0.0.1:1").topic("t").log_identity("log");
         let client = config.client().unwrap();
         let consumer = Consumer::from_config_and_context(&client, Context::new()).unwrap();
         let (reporter, status) = SourceStatus::new();
         let (found, finds) = sync_channel(4);
         let (_, asked) = sync_channel(1);
-        let watcher = Watcher::new(Arc::new(consumer), Arc::new(reporter), config, found, asked);
-        (watcher, finds, status)
+        let (consumer, patterns) = (Arc::new(consumer), Patterns::default());
+        let reporter = Arc::new(reporter);
+        let mut watcher = Watcher::new(consumer, reporter, config, patterns, found, asked);
+        watcher.topics.described("t", &BTreeMap::from([(0, true)]));
+        let log = Log { name: "log".into(), id: None };
+        watcher.topics.get_mut("t").unwrap().identified(&log);
+        let lane = watcher.topics.open("t", 0, 0).unwrap();
+        (watcher, lane, finds, status)
+    }
+
+    fn doubt(lane: &Arc<Lane>, next: u64) -> Doubt {
+        Doubt { lane: lane.clone(), next, cut: None }
     }
 
     #[test]
-    fn a_place_is_read_on_passed_or_halted() {
-        let (mut watcher, finds, status) = watcher();
-        let lane = Arc::new(Lane::new("log", "t", 0));
-        let mut settle = |next, low, high| {
-            assert!(watcher.settle_place(&lane, next, low, high).is_ok());
-            finds.try_recv().unwrap()
-        };
-        assert!(matches!(settle(7, 3, 9), Found::Resume(_, 7)), "still there");
-        assert!(matches!(settle(9, 3, 9), Found::Resume(_, 9)), "at its end");
-        assert!(matches!(settle(2, 3, 9), Found::Resume(_, 3)), "expired");
-        assert!(matches!(settle(10, 0, 9), Found::Halt(_)), "beyond its end");
+    fn a_place_is_read_on_or_its_lane_makes_way_for_another() {
+        let (mut watcher, lane, finds, _status) = watcher();
+        assert!(watcher.settle_doubt(&doubt(&lane, 2), 3, 9).is_ok());
+        assert!(matches!(finds.try_recv().unwrap(), Found::Resume(read, 3) if read == lane));
 
+        assert!(watcher.settle_doubt(&doubt(&lane, 10), 0, 9).is_ok());
+        assert!(
+            matches!(finds.try_recv().unwrap(), Found::Close(lanes) if lanes == [lane.clone()])
+        );
+        let cut = Arc::new(Lane::new("log~9", "t", 0));
+        let Found::Open(openings) = finds.try_recv().unwrap() else { panic!("nothing is opened") };
+        assert_eq!(openings, [Opening { lane: cut, from: 9, end: 9 }]);
+
+        // Asked about before it was closed.
+        assert!(watcher.topics.get("t").unwrap().is_led(0));
+        watcher.doubt(vec![(lane, 10)]);
+        assert!(watcher.verify(Duration::ZERO).is_ok() && watcher.doubts.is_empty());
+        assert!(finds.try_recv().is_err());
+    }
+
+    #[test]
+    fn newer_places_replace_older_ones_but_no_cut() {
+        let (mut watcher, lane, ..) = watcher();
+        watcher.doubt(vec![(lane.clone(), 4)]);
+        watcher.doubt_cut(lane.clone(), 9, 5);
+        watcher.doubt_cut(lane.clone(), 9, 3);
+        watcher.doubt(vec![(lane, 6)]);
+        let doubts = watcher.doubts.iter().map(|doubt| (doubt.next, doubt.cut));
+        assert_eq!(doubts.collect::<Vec<_>>(), [(9, Some(3)), (6, None)]);
+    }
+
+    #[test]
+    fn a_halted_lane_is_told_of_until_it_is_closed() {
+        let (mut watcher, lane, finds, status) = watcher();
+        watcher.halt(&Lane::new("log", "t", 7), "of no lane that is read");
+        watcher.halt(&lane, "offset 4 is no JSON");
         watcher.answered();
-        let health = status.health();
-        assert!(health.connected);
-        assert_eq!(health.problem.as_deref(), Some("t/0 ends at 9 but was read up to 10"));
+        assert_eq!(status.health().problem.unwrap(), "t/0 is halted: offset 4 is no JSON");
+        // Nobody reads it, so nobody has a place to be verified.
+        watcher.doubt(vec![(lane.clone(), 10)]);
+        assert!(watcher.verify(Duration::ZERO).is_ok() && watcher.doubts.is_empty());
+
+        assert!(watcher.close(vec![lane]).is_ok());
+        watcher.answered();
+        assert_eq!(status.health().problem, None);
+        drop(finds);
     }
 
     #[test]
     fn what_is_wrong_is_told_until_it_is_right() {
-        let (mut watcher, _finds, status) = watcher();
+        let (mut watcher, _, _finds, status) = watcher();
         watcher.away(&KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure));
         let problem = status.health().problem.unwrap();
         assert!(problem.contains("127.0.0.1:1") && !status.health().connected, "{problem}");
 
-        watcher.unusable(0, RDKafkaErrorCode::TopicAuthorizationFailed, false);
+        watcher.problems.push("topic `t` cannot be read".into());
         watcher.answered();
         assert!(status.health().connected);
-        assert!(status.health().problem.unwrap().contains("topic `t` cannot be read"));
-        assert!(!watcher.topics[0].settled(), "its partitions at start are not known");
-
-        // Denied for as long as is waited for, but by a broker that was alone.
-        watcher.config.missing_grace = Duration::ZERO;
-        watcher.unusable(0, RDKafkaErrorCode::UnknownTopicOrPartition, true);
-        assert!(!watcher.topics[0].settled());
-        watcher.problems.clear();
-        watcher.unusable(0, RDKafkaErrorCode::UnknownTopicOrPartition, false);
-        assert!(watcher.topics[0].settled(), "it held nothing at start");
+        assert_eq!(status.health().problem.unwrap(), "topic `t` cannot be read");
         watcher.problems.clear();
         watcher.answered();
         assert_eq!(status.health().problem, None);
+    }
+
+    #[test]
+    fn of_many_problems_some_are_named_and_all_counted() {
+        assert_eq!(summary(&[]), None);
+        assert_eq!(summary(&["a", "b"]).unwrap(), "a; b");
+        let told = summary(&["x"; 15]).unwrap();
+        assert!(told.ends_with("x; x; and 5 more problems"), "{told}");
     }
 }

@@ -3,15 +3,17 @@
 use std::ffi::CString;
 
 use rdkafka::bindings::rd_kafka_get_watermark_offsets;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::IsError as _;
-
-use crate::context::Consumer;
 
 /// The high watermark that came with the last fetch; asks nobody, waits for nothing.
 ///
 /// The safe API has only the variant that asks the broker.
-pub(crate) fn cached_end(consumer: &Consumer, topic: &str, partition: u32) -> Option<u64> {
+pub(crate) fn cached_end<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: u32,
+) -> Option<u64> {
     let topic = CString::new(topic).ok()?;
     let partition = i32::try_from(partition).ok()?;
     let (mut low, mut high) = (-1, -1);

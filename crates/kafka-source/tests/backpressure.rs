@@ -8,9 +8,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use common::{DEADLINE, Reader, again, broker, config, producer, range, write, write_numbers};
+use common::{DEADLINE, Reader, again, broker, config, producer, range, write_numbers};
 use fanout::Source as _;
-use kafka_source::metrics::{BYTES, LAG, RECORDS, REPLAY_PASSES, REPLAYED, SKIPPED};
+use kafka_source::metrics::{
+    BYTES, HALTED, LAG, PARTITIONS, RECORDS, REPLAY_PASSES, REPLAYED, TOMBSTONES,
+};
+use kafka_source::rdkafka::producer::FutureRecord;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
 /// Every number, by name and labels.
@@ -64,7 +67,7 @@ async fn what_nobody_takes_is_not_read() {
 
     // One record a batch, so that every batch is full: three in the queue, and one that
     // the reader holds while it waits for room.
-    let config = config(&broker).json(true).max_batch(1).max_queued_batches(3);
+    let config = config(&broker).max_batch(1).max_queued_batches(3);
     let mut reader = Reader::ready(config).await;
     assert_eq!((reader.events.len(), reader.passed("t", 0)), (0, Some(0)), "the opening");
     write_numbers(&producer, 0..2000).await;
@@ -79,16 +82,18 @@ async fn what_nobody_takes_is_not_read() {
     reader.read_events(2000).await;
     reader.assert_numbers(0..2000);
 
-    // Also what is skipped is counted, by its reason.
-    for poison in ["", "{", "}"] {
-        write(&producer, "t", 0, poison).await;
+    // What has no value is counted as read, and by itself.
+    for _ in 0..3 {
+        let tombstone = FutureRecord::<str, str>::to("t").partition(0).key("k");
+        producer.send(tombstone, DEADLINE).await.expect("written");
     }
     reader.read_up_to("t", 0, 2003).await;
     assert_eq!(records(), 2003);
-    assert_eq!(count(&format!("{SKIPPED} topic=t reason=empty")), 1);
-    assert_eq!(count(&format!("{SKIPPED} topic=t reason=not_json")), 2);
+    assert_eq!(count(&format!("{TOMBSTONES} topic=t")), 3);
     let digits: u64 = (0..2000_u64).map(|n| n.to_string().len() as u64).sum();
-    assert_eq!(count(&format!("{BYTES} topic=t")), digits + 2);
+    assert_eq!(count(&format!("{BYTES} topic=t")), digits);
+    let gauge = |name| f64::from_bits(count(&format!("{name} topic=t")));
+    assert_eq!((gauge(PARTITIONS), gauge(HALTED)), (1.0, 0.0));
 
     // The lag was looked up, and is none in the end.
     let lag = format!("{LAG} topic=t partition=0");
@@ -112,5 +117,11 @@ async fn what_nobody_takes_is_not_read() {
     let passes = |result| count(&format!("{REPLAY_PASSES} result={result}"));
     assert!(until(|| passes("complete") == 1).await);
     assert_eq!((passes("given_up"), passes("expired"), passes("unavailable")), (1, 0, 0));
-    assert_eq!((records(), count(&format!("{SKIPPED} topic=t reason=empty"))), (2003, 1));
+    assert_eq!((records(), count(&format!("{TOMBSTONES} topic=t"))), (2003, 3));
+
+    // A lane that is halted is counted as such, and none is once the source has ended.
+    reader.source.halt(&reader.lane("t", 0), "poison");
+    assert!(until(|| (gauge(PARTITIONS), gauge(HALTED)) == (0.0, 1.0)).await);
+    assert!(reader.source.close(DEADLINE).await);
+    assert_eq!((gauge(PARTITIONS), gauge(HALTED)), (0.0, 0.0));
 }

@@ -18,7 +18,7 @@ impl SourceHarness for Kafka {
     async fn open(&mut self) -> (KafkaSource, Writer) {
         let broker = common::broker(self.partitions);
         let producer = common::producer(&broker);
-        let config = common::config(&broker).start(self.start).json(true);
+        let config = common::config(&broker).start(self.start.clone());
         let source = KafkaSource::start(config).expect("source");
         (source, Writer { producer, topic: "t".into(), broker: Some(broker) })
     }
@@ -26,7 +26,7 @@ impl SourceHarness for Kafka {
     async fn open_holding(&mut self, records: Vec<Record>) -> Option<(KafkaSource, Writer)> {
         let broker = common::broker(self.partitions);
         let producer = common::producer(&broker);
-        let config = common::config(&broker).start(Start::Earliest).json(true);
+        let config = common::config(&broker).start(Start::Earliest);
         let mut writer = Writer { producer, topic: "t".into(), broker: Some(broker) };
         writer.write(records).await;
         Some((KafkaSource::start(config).expect("source"), writer))

@@ -4,8 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{DEADLINE, Reader, producer_at, write};
-use fanout::SourceHealth;
+use common::{DEADLINE, Reader, again, producer_at, range, texts, write};
+use fanout::{Source as _, SourceHealth};
 use kafka_source::KafkaConfig;
 use kafka_source::rdkafka::mocking::MockCluster;
 use kafka_source::rdkafka::producer::DefaultProducerContext;
@@ -73,8 +73,7 @@ async fn later_it_is_told_and_nothing_comes_again() {
     let broker = Broker::start();
     let producer = producer_at(&broker.address());
     write(&producer, "t", 0, "old").await;
-    // Every denial is believed: it is known since the start nonetheless.
-    let mut reader = Reader::ready(broker.config().missing_grace(Duration::ZERO)).await;
+    let mut reader = Reader::ready(broker.config()).await;
     write(&producer, "t", 0, "1").await;
     reader.read_events(1).await;
     for round in ["2", "3"] {
@@ -87,6 +86,59 @@ async fn later_it_is_told_and_nothing_comes_again() {
     }
     reader.read_events(3).await;
     assert_eq!(reader.payloads(), ["1", "2", "3"]);
+    assert_eq!(reader.closed, [], "it was denied for a moment");
+}
+
+#[tokio::test]
+async fn later_and_for_as_long_as_is_waited_for_its_lanes_are_closed() {
+    let broker = Broker::start();
+    let producer = producer_at(&broker.address());
+    write(&producer, "t", 0, "old").await;
+    let config = broker.config().missing_grace(Duration::from_millis(300));
+    let mut reader = Reader::ready(config).await;
+    let mut lanes = vec![reader.lane("t", 0)];
+    for (round, word) in ["1", "2"].into_iter().enumerate() {
+        broker.deny();
+        while reader.closed.len() == round {
+            reader.read().await;
+        }
+        assert_eq!(reader.closed, lanes);
+        let health = reader.until(denied).await;
+        assert!(health.connected && health.caught_up, "{health:?}");
+
+        // By its id it was never deleted: it goes on, as another lane, and nothing of it
+        // comes again.
+        broker.admit();
+        reader.until(|health| health.problem.is_none()).await;
+        write(&producer_at(&broker.address()), "t", 0, word).await;
+        reader.read_events(round + 1).await;
+        let lane = reader.events[round].lane.clone();
+        assert!(!lanes.contains(&lane), "{lane:?} of {lanes:?}");
+        lanes.push(lane);
+    }
+    assert_eq!(reader.payloads(), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn where_nobody_can_tell_it_is_another_one_that_is_read_whole() {
+    let broker = Broker::start();
+    let producer = producer_at(&broker.address());
+    write(&producer, "t", 0, "old").await;
+    let config = broker.config().missing_grace(Duration::from_millis(300)).log_identity("mine");
+    let mut reader = Reader::ready(config).await;
+    broker.deny();
+    while reader.closed.is_empty() {
+        reader.read().await;
+    }
+    broker.admit();
+    reader.read_events(1).await;
+    assert_eq!(reader.payloads(), ["old"]);
+    assert_eq!((&*reader.closed[0].log, &*reader.events[0].lane.log), ("mine", "mine~0"));
+    // The one that reads again knows it, too.
+    let mut replay = reader.source.replay().expect("replay");
+    let lane = reader.events[0].lane.clone();
+    let read = again(&mut replay, &[range(&lane, 0, 1)]).await.expect("read again");
+    assert_eq!(texts(&read.0), ["old"]);
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::{DEADLINE, Reader, broker, config, producer, write, write_numbers};
+use common::{
+    DEADLINE, Reader, again, broker, config, producer, range, texts, write, write_numbers,
+};
 use fanout::{Lane, Source as _, SourceHealth};
 use kafka_source::rdkafka::message::{Header, OwnedHeaders};
-use kafka_source::rdkafka::producer::FutureRecord;
+use kafka_source::rdkafka::producer::{FutureProducer, FutureRecord};
 use kafka_source::{KafkaSource, Start};
 
 #[tokio::test]
@@ -80,37 +82,101 @@ async fn an_event_is_the_whole_record() {
     assert_eq!(event.time, time);
 }
 
-#[tokio::test]
-async fn the_frontier_passes_what_cannot_be_used() {
-    let broker = broker(1);
-    let producer = producer(&broker);
-    let mut reader = Reader::ready(config(&broker).json(true)).await;
-    for payload in ["{\"n\":1}", "", "{} {}", "{\"n\":2}", "not JSON"] {
-        write(&producer, "t", 0, payload).await;
-    }
-    let tombstone = FutureRecord::<str, str>::to("t").partition(0).key("k");
+/// Writes a record without a value.
+async fn write_tombstone(producer: &FutureProducer, partition: i32) {
+    let tombstone = FutureRecord::<str, str>::to("t").partition(partition).key("k");
     producer.send(tombstone, DEADLINE).await.expect("written");
-
-    reader.read_up_to("t", 0, 6).await;
-    assert_eq!(reader.payloads(), ["{\"n\":1}", "{\"n\":2}"]);
-    assert_eq!(reader.events.iter().map(|e| e.offset).collect::<Vec<_>>(), [0, 3]);
 }
 
 #[tokio::test]
-async fn nothing_but_poison_does_not_hold_the_source() {
+async fn the_frontier_passes_what_has_no_value_and_all_else_comes_as_it_is() {
     let broker = broker(1);
-    let mut reader = Reader::ready(config(&broker).json(true).max_batch(16)).await;
+    let producer = producer(&broker);
+    let mut reader = Reader::ready(config(&broker)).await;
+    let payloads = ["{\"n\":1}", "", "{} {}", "not JSON"];
+    for payload in payloads {
+        write_tombstone(&producer, 0).await;
+        write(&producer, "t", 0, payload).await;
+    }
+    write_tombstone(&producer, 0).await;
+
+    reader.read_up_to("t", 0, 9).await;
+    assert_eq!(reader.payloads(), payloads);
+    assert_eq!(reader.events.iter().map(|e| e.offset).collect::<Vec<_>>(), [1, 3, 5, 7]);
+}
+
+#[tokio::test]
+async fn what_has_no_value_comes_where_it_is_asked_for() {
+    let broker = broker(1);
+    let producer = producer(&broker);
+    let mut reader = Reader::ready(config(&broker).tombstones(true)).await;
+    write(&producer, "t", 0, "there").await;
+    write_tombstone(&producer, 0).await;
+    reader.read_events(2).await;
+    assert_eq!(reader.payloads(), ["there", ""]);
+    assert_eq!(reader.events[1].key.as_deref(), Some(&b"k"[..]));
+    // It is read again like that, too.
+    let mut replay = reader.source.replay().expect("replay");
+    let all = [range(&reader.lane("t", 0), 0, 2)];
+    let (events, _) = again(&mut replay, &all).await.expect("read again");
+    assert_eq!(texts(&events), ["there", ""]);
+}
+
+#[tokio::test]
+async fn nothing_but_tombstones_does_not_hold_the_source() {
+    let broker = broker(1);
+    let mut reader = Reader::ready(config(&broker).max_batch(16)).await;
     let producer = producer(&broker);
     let mut deliveries = Vec::new();
     for _ in 0..1000 {
-        let record = FutureRecord::to("t").partition(0).key("k").payload("{");
-        deliveries.push(producer.send_result(record).expect("room"));
+        let record = FutureRecord::<str, str>::to("t").partition(0).key("k");
+        deliveries.push(producer.send_result(record).map_err(|(e, _)| e).expect("room"));
     }
     for delivery in deliveries {
         delivery.await.expect("producer").expect("written");
     }
     reader.read_up_to("t", 0, 1000).await;
     assert!(reader.events.is_empty());
+}
+
+#[tokio::test]
+async fn a_halted_lane_stays_where_it_is_and_the_others_go_on() {
+    let broker = broker(2);
+    let producer = producer(&broker);
+    let mut reader = Reader::ready(config(&broker).max_batch(1).max_queued_batches(1)).await;
+    write_numbers(&producer, 0..100).await;
+    reader.read_events(5).await;
+    let lane = reader.lane("t", 0);
+    for _ in 0..2 {
+        reader.source.halt(&lane, "the record at 4 cannot be used");
+    }
+    let health = reader.until(|health| health.problem.is_some()).await;
+    assert!(health.ready(), "it does not keep the source from being ready");
+    assert!(health.problem.expect("told").contains("the record at 4"));
+    // What was read already may still have come.
+    let halted_at = reader.passed("t", 0).expect("known");
+    assert!(halted_at <= 5 + 3, "{halted_at}: it was not halted");
+    for number in 0..50 {
+        write(&producer, "t", 1, &number.to_string()).await;
+    }
+    reader.read_up_to("t", 1, 50).await;
+    assert_eq!(reader.passed("t", 0), Some(halted_at), "nothing more of it");
+    assert!(reader.closed.is_empty() && reader.lost.is_empty());
+}
+
+#[tokio::test]
+async fn one_that_is_halted_before_it_has_caught_up_holds_nobody_up() {
+    let broker = broker(2);
+    let producer = producer(&broker);
+    write_numbers(&producer, 0..500).await;
+    let config = config(&broker).start(Start::Earliest).max_batch(1).max_queued_batches(1);
+    let mut reader = Reader::start(config);
+    reader.read_events(1).await;
+    assert!(!reader.source.status().health().ready());
+    let lane = reader.lane("t", 0);
+    reader.source.halt(&lane, "the first cannot be used");
+    reader.until(|health| health.ready() && health.problem.is_some()).await;
+    assert!(reader.events.len() < 100, "it was read on: {}", reader.events.len());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{DEADLINE, Reader, Writer, again, producer_at, range, texts, write};
+use common::{DEADLINE, Reader, Writer, again, producer_at, range, write};
 use fanout::testing::{Record, SourceHarness, SourceWriter as _, source_contract};
 use fanout::{Bounds, ReplayError, Source as _, SourceHealth};
 use kafka_source::rdkafka::admin::TopicReplication;
@@ -59,11 +59,6 @@ impl Kafka {
         made.expect("asked").remove(0).expect("created");
     }
 
-    async fn delete(&self) {
-        let gone = self.admin.delete_topics(&[&self.topic], &AdminOptions::new()).await;
-        gone.expect("asked").remove(0).expect("deleted");
-    }
-
     /// Deletes what stands before this offset of the only partition.
     async fn delete_before(&self, offset: i64) {
         let mut before = TopicPartitionList::new();
@@ -99,14 +94,14 @@ impl SourceHarness for Kafka {
 
     async fn open(&mut self) -> (KafkaSource, Writer) {
         let writer = self.another_topic().await;
-        let source = KafkaSource::start(self.config().json(true)).expect("source");
+        let source = KafkaSource::start(self.config()).expect("source");
         (source, writer)
     }
 
     async fn open_holding(&mut self, records: Vec<Record>) -> Option<(KafkaSource, Writer)> {
         let mut writer = self.another_topic().await;
         writer.write(records).await;
-        let config = self.config().start(Start::Earliest).json(true);
+        let config = self.config().start(Start::Earliest);
         Some((KafkaSource::start(config).expect("source"), writer))
     }
 
@@ -325,51 +320,6 @@ async fn a_warm_start_begins_by_time_and_within_its_bound() {
     write(&producer, &kafka.topic, 0, "newer").await;
 }
 
-#[tokio::test]
-#[ignore = "needs a real broker at FANOUT_TEST_KAFKA"]
-async fn a_topic_made_anew_is_told_and_not_read_as_if_it_were_the_old_one() {
-    let kafka = kafka(1).await;
-    let mut reader = Reader::ready(kafka.config()).await;
-    let producer = producer_at(&kafka.brokers);
-    for _ in 0..5 {
-        write(&producer, &kafka.topic, 0, "old").await;
-    }
-    reader.read_up_to(&kafka.topic, 0, 5).await;
-    let mut neighbour = Reader::start(kafka.config());
-    neighbour.read_up_to(&kafka.topic, 0, 5).await;
-    let old = reader.lane(&kafka.topic, 0);
-    assert_eq!(neighbour.lane(&kafka.topic, 0), old, "all nodes name it the same");
-    let mut replay = reader.source.replay().expect("replay");
-    assert_eq!(again(&mut replay, &[range(&old, 0, 5)]).await.expect("read").0.len(), 5);
-
-    kafka.delete().await;
-    let gone = |health: &SourceHealth| health.problem.is_some();
-    let problem = reader.until(gone).await.problem.expect("told");
-    assert!(problem.contains(&kafka.topic), "{problem}");
-
-    assert_eq!(replay.bounds(std::slice::from_ref(&old)).await.expect("known"), [None]);
-
-    // It has more than the old one had: by its offsets alone it could be the same.
-    kafka.create(&kafka.topic, 1).await;
-    let producer = producer_at(&kafka.brokers);
-    for _ in 0..9 {
-        write(&producer, &kafka.topic, 0, "new").await;
-    }
-    let made_anew =
-        |health: &SourceHealth| health.problem.as_deref().is_some_and(|p| p.contains("made anew"));
-    let health = reader.until(made_anew).await;
-    assert!(health.connected && health.caught_up, "{health:?}");
-    assert_eq!(replay.bounds(std::slice::from_ref(&old)).await.expect("known"), [None]);
-
-    // Whoever starts now reads another lane, which the replay knows.
-    let mut restarted = Reader::ready(kafka.config().start(Start::Earliest)).await;
-    restarted.read_events(9).await;
-    let new = restarted.lane(&kafka.topic, 0);
-    assert!(new.log != old.log);
-    let (events, _) = again(&mut replay, &[range(&new, 0, 9)]).await.expect("read again");
-    assert_eq!(texts(&events), ["new"; 9]);
-}
-
 /// Writes to each of three partitions, and notes what.
 async fn write_to_each(
     kafka: &Kafka,
@@ -394,12 +344,11 @@ async fn a_crash_and_a_restart_lose_and_repeat_nothing() {
         write(&producer, &kafka.topic, partition, "old").await;
     }
     let config = kafka.config().request_timeout(Duration::from_secs(1));
-    // Every denial of a topic is believed at once: those that are known stay known.
-    let mut reader = Reader::ready(config.missing_grace(Duration::ZERO)).await;
+    let mut reader = Reader::ready(config).await;
     let mut replay = reader.source.replay().expect("replay");
     let lane = reader.lane(&kafka.topic, 0);
     let mut expected = Vec::new();
-    for (away, back) in [("kill", "start"), ("stop", "start")] {
+    for (away, back) in [("kill", "start"), ("stop", "start"), ("pause", "resume")] {
         write_to_each(&kafka, &producer, &format!("before {away}"), &mut expected).await;
         control(away).await;
         let health = reader.until(|health| !health.connected).await;

@@ -8,14 +8,14 @@
 //! ```
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanout::{EventBatch, ReplayError, ReplayRange};
+use fanout::{Event, EventBatch, Lane, ReplayError, ReplayRange};
 use metrics::counter;
+use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, Message as _};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -27,6 +27,7 @@ use crate::config::KafkaConfig;
 use crate::context::{Consumer, Context};
 use crate::lanes::partition_list;
 use crate::metrics::{REPLAY_PASSES, REPLAYED};
+use crate::poll::{Poll, Polled, Record};
 use crate::record::to_event;
 
 /// How long one poll waits, and so how soon a pass notices that it was given up.
@@ -54,7 +55,8 @@ struct Pass {
 }
 
 struct Thread {
-    consumer: Consumer,
+    poll: Poll<Context>,
+    consumer: Arc<Consumer>,
     config: KafkaConfig,
     asking: Asking,
     bootstrap: Bootstrap,
@@ -76,12 +78,15 @@ pub(super) fn start(config: KafkaConfig) -> io::Result<mpsc::Sender<Command>> {
 fn run(client: &ClientConfig, config: KafkaConfig, mut commands: mpsc::Receiver<Command>) {
     let made = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        Ok((runtime, Consumer::from_config_and_context(client, Context::new())?))
+        let consumer = Consumer::from_config_and_context(client, Context::new())?;
+        Ok((runtime, Poll::new(Arc::new(consumer))?))
     };
     match made() {
-        Ok((runtime, consumer)) => {
+        Ok((runtime, poll)) => {
             let (asking, bootstrap) = (Asking::new(&config), Bootstrap::default());
-            Thread { consumer, config, asking, bootstrap, commands, pass: None }.run(&runtime);
+            let consumer = poll.consumer().clone();
+            Thread { poll, consumer, config, asking, bootstrap, commands, pass: None }
+                .run(&runtime);
         }
         // The next who asks starts another thread.
         Err(error) => match commands.blocking_recv() {
@@ -112,7 +117,7 @@ impl Thread {
                 Turn::Read => self.read(),
                 Turn::GivenUp => self.end("given_up"),
                 // Nothing is assigned: what comes are errors, which the context has noted.
-                Turn::Idle => while self.consumer.poll(Duration::ZERO).is_some() {},
+                Turn::Idle => self.drain(),
                 Turn::Ended => return self.end("given_up"),
             }
         }
@@ -151,20 +156,12 @@ impl Thread {
     ) -> Result<(), ReplayError> {
         let wanted = ranges.iter().map(|range| (&range.lane, range.from, range.to));
         verify(&mut self.asking, &self.consumer, wanted)?;
-        let mut pass = Pass { ranges: Ranges::new(ranges), out, stalled: Duration::ZERO };
-        self.assign(&mut pass.ranges).map_err(unavailable)?;
+        let pass = Pass { ranges: Ranges::new(ranges), out, stalled: Duration::ZERO };
+        let places = partition_list(pass.ranges.reading().map(|(lane, next, _)| (lane, next)));
+        let assigned = places.and_then(|places| self.consumer.incremental_assign(&places));
+        assigned.map_err(unavailable)?;
         self.pass = Some(pass);
         Ok(())
-    }
-
-    /// Assigns what is due.
-    fn assign(&self, ranges: &mut Ranges) -> Result<(), KafkaError> {
-        let started = ranges.start();
-        if started.is_empty() {
-            return Ok(());
-        }
-        let places = started.iter().map(|(lane, next)| (lane, *next));
-        self.consumer.incremental_assign(&partition_list(places)?)
     }
 
     /// Ends the pass, if there is one. What was fetched of it is dropped by librdkafka.
@@ -176,7 +173,12 @@ impl Thread {
         if let Err(error) = self.consumer.unassign() {
             tracing::warn!(%error, "replay: not unassigned");
         }
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        self.drain();
+    }
+
+    /// Takes what there is from a client that has nothing to read.
+    fn drain(&self) {
+        while self.poll.next(Duration::ZERO).is_some() {}
     }
 
     /// One batch of the pass, or its end.
@@ -210,48 +212,51 @@ impl Thread {
 
     /// What there is to hand on, after at most [`POLL`] where there is nothing.
     fn round(&mut self, pass: &mut Pass) -> Result<Option<EventBatch>, ReplayError> {
-        let (mut events, mut records, mut bytes) = (Vec::new(), 0, 0);
-        let mut refused = false;
-        let idle = pass.ranges.reading().next().is_none();
-        let mut wait = if idle { Duration::ZERO } else { POLL };
-        // Records are counted, not events: those skipped must not keep it here.
-        while records < self.config.max_batch && bytes < self.config.max_batch_bytes {
-            match self.consumer.poll(wait) {
-                Some(Ok(message)) => {
-                    records += 1;
-                    bytes += message.payload_len();
-                    let place = (message.partition().try_into(), message.offset().try_into());
-                    let (Ok(partition), Ok(offset)) = place else { continue };
-                    let taken = pass.ranges.take(message.topic(), partition, offset);
-                    let Some(lane) = taken else { continue };
-                    // What cannot be used was told of when it was read first.
-                    let event = to_event(&message, &lane, offset, self.config.json);
-                    events.extend(event.ok());
+        let (mut events, mut bytes, mut refused) = (Vec::new(), 0, false);
+        let mut wait = if pass.ranges.all_read() { Duration::ZERO } else { POLL };
+        // All that comes is counted, not events alone: nothing else must keep it here.
+        for _ in 0..self.config.max_batch {
+            match self.poll.next(wait) {
+                Some(Polled::Record(record)) => {
+                    bytes += record.payload().map_or(0, <[u8]>::len);
+                    events.extend(self.take(&record, &mut pass.ranges));
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    pass.ranges.end(partition.unsigned_abs());
+                Some(Polled::End(place)) => {
+                    let (topic, partition) = (place.topic(), place.partition());
+                    pass.ranges.pass(topic, partition, place.offset().unwrap_or(0));
                 }
-                Some(Err(error)) => refused |= is_refusal(&error),
+                Some(Polled::Refused(_)) => refused = true,
+                Some(Polled::Error(_) | Polled::Served) => {}
                 None => break,
+            }
+            if bytes >= self.config.max_batch_bytes {
+                break;
             }
             wait = Duration::ZERO;
         }
         let Reached { frontier, finished } = pass.ranges.take_reached();
-        if !finished.is_empty() {
+        // The last of them are unassigned with the end of the pass.
+        if !finished.is_empty() && !pass.ranges.all_read() {
             let places = partition_list(finished.iter().map(|lane| (lane, 0)));
-            let places = places.map_err(unavailable)?;
-            self.consumer.incremental_unassign(&places).map_err(unavailable)?;
-            self.assign(&mut pass.ranges).map_err(unavailable)?;
+            let unassigned = places.and_then(|p| self.consumer.incremental_unassign(&p));
+            unassigned.map_err(unavailable)?;
         }
         if !frontier.is_empty() {
             pass.stalled = Duration::ZERO;
         }
         self.check(pass, refused)?;
-        for event in &events {
-            counter!(REPLAYED, "topic" => event.lane.topic.to_string()).increment(1);
+        for of_one in events.chunk_by(|a, b| Arc::ptr_eq(&a.lane, &b.lane)) {
+            let topic = of_one[0].lane.topic.to_string();
+            counter!(REPLAYED, "topic" => topic).increment(of_one.len() as u64);
         }
         let batch = EventBatch { events, frontier, ..EventBatch::default() };
         Ok((!batch.frontier.is_empty()).then_some(batch))
+    }
+
+    fn take(&self, record: &Record<'_>, ranges: &mut Ranges) -> Option<Event> {
+        let lane = ranges.take(record.topic(), record.partition(), record.offset())?;
+        let wanted = record.payload().is_some() || self.config.tombstones;
+        wanted.then(|| to_event(record, &lane))
     }
 
     /// Finds out why nothing comes, where that is so.
@@ -274,18 +279,11 @@ impl Thread {
     }
 }
 
-/// Whether the broker has refused an offset; it does not say which.
-fn is_refusal(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(AutoOffsetReset | LogTruncation | OffsetOutOfRange))
-}
-
 /// Checks that all of these offsets are there.
 fn verify<'a>(
     asking: &mut Asking,
     consumer: &Consumer,
-    ranges: impl Iterator<Item = (&'a std::sync::Arc<fanout::Lane>, u64, u64)>,
+    ranges: impl Iterator<Item = (&'a Arc<Lane>, u64, u64)>,
 ) -> Result<(), ReplayError> {
     let ranges: Vec<_> = ranges.collect();
     let lanes: Vec<_> = ranges.iter().map(|(lane, ..)| (*lane).clone()).collect();

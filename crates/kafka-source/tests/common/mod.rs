@@ -81,12 +81,15 @@ pub(crate) struct Reader {
     pub(crate) frontier: HashMap<Arc<Lane>, u64>,
     /// After how many events something was lost.
     pub(crate) lost: Vec<usize>,
+    /// Lanes that are no more.
+    pub(crate) closed: Vec<Arc<Lane>>,
 }
 
 impl Reader {
     pub(crate) fn start(config: KafkaConfig) -> Self {
         let source = KafkaSource::start(config).expect("source");
-        Self { source, events: Vec::new(), frontier: HashMap::new(), lost: Vec::new() }
+        let (events, lost, closed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { source, events, frontier: HashMap::new(), lost, closed }
     }
 
     pub(crate) async fn ready(config: KafkaConfig) -> Self {
@@ -122,7 +125,7 @@ impl Reader {
         self.take(read.expect("works").expect("goes on"));
     }
 
-    fn take(&mut self, EventBatch { events, frontier, lost }: EventBatch) {
+    fn take(&mut self, EventBatch { events, frontier, lost, closed }: EventBatch) {
         if !lost.is_empty() {
             self.lost.push(self.events.len());
         }
@@ -131,6 +134,7 @@ impl Reader {
             assert!(before.is_none_or(|before| before <= next), "a frontier fell");
         }
         self.events.extend(events);
+        self.closed.extend(closed);
     }
 
     /// Reads until so many events have come.

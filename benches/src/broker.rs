@@ -12,7 +12,7 @@ use kafka_source::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicRep
 use kafka_source::rdkafka::client::{ClientContext, DefaultClientContext};
 use kafka_source::rdkafka::config::RDKafkaLogLevel;
 use kafka_source::rdkafka::error::KafkaError;
-use kafka_source::rdkafka::message::DeliveryResult;
+use kafka_source::rdkafka::message::{DeliveryResult, OwnedHeaders};
 use kafka_source::rdkafka::producer::{
     BaseRecord, Producer as _, ProducerContext, ThreadedProducer,
 };
@@ -114,13 +114,22 @@ impl Topic {
     /// # Errors
     /// [`BrokerError::Kafka`].
     pub fn writer(&self) -> Result<Writer, BrokerError> {
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .set("enable.idempotence", "true")
-            // What is written is read at once.
-            .set("linger.ms", "0")
-            .set_log_level(RDKafkaLogLevel::Critical)
-            .create_with_context(Deliveries::default())?;
+        // What is written is read at once.
+        self.writer_with(&[("linger.ms", "0")])
+    }
+
+    /// The same, with properties of librdkafka.
+    ///
+    /// # Errors
+    /// [`BrokerError::Kafka`].
+    pub fn writer_with(&self, properties: &[(&str, &str)]) -> Result<Writer, BrokerError> {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.brokers).set("enable.idempotence", "true");
+        for (name, value) in properties {
+            client.set(*name, *value);
+        }
+        client.set_log_level(RDKafkaLogLevel::Critical);
+        let producer = client.create_with_context(Deliveries::default())?;
         Ok(Writer { producer, topic: self.name.clone() })
     }
 }
@@ -153,9 +162,24 @@ impl Writer {
     /// # Errors
     /// [`BrokerError::Kafka`].
     pub fn write(&self, partition: u32, key: &str, payload: &[u8]) -> Result<(), BrokerError> {
+        self.write_with(partition, key, payload, None)
+    }
+
+    /// The same, with headers.
+    ///
+    /// # Errors
+    /// [`BrokerError::Kafka`].
+    pub fn write_with(
+        &self,
+        partition: u32,
+        key: &str,
+        payload: &[u8],
+        headers: Option<OwnedHeaders>,
+    ) -> Result<(), BrokerError> {
         let deadline = Instant::now() + PATIENCE;
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
         let mut record = BaseRecord::to(&self.topic).partition(partition).key(key).payload(payload);
+        record.headers = headers;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),

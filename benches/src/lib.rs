@@ -7,7 +7,8 @@
 //! - by itself it compares what a delivery costs with what it costs other servers;
 //! - [`drive`] is the load generator alone, against any server, open loop;
 //! - [`scenario`] shows what a hub does under trouble: clients that stall, that leave all at
-//!   once, that send without end, that all come back after a restart.
+//!   once, that send without end, that all come back after a restart;
+//! - [`backlog`] reads what has piled up in Kafka, beside a bare loop of rdkafka's.
 //!
 //! ```text
 //! parent process                                   child process, one a run
@@ -28,6 +29,7 @@
 //!
 //! A peer more is a file in `servers` and a [`Kind`](servers::Kind).
 
+pub mod backlog;
 pub mod broker;
 pub mod clock;
 pub mod comparison;

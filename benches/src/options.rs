@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use self::cases::Grid;
+use crate::backlog;
 use crate::comparison::Comparison;
 use crate::control::MAX_BURST;
 use crate::drive;
@@ -49,6 +50,9 @@ pub enum Command {
     Drive(drive::Options),
     /// Play what happens to a hub under trouble, and tell what came of it.
     Scenarios(scenario::Args),
+    /// Read a backlog from Kafka, by a bare loop and by all of this library, and tell what
+    /// each costs.
+    Backlog(Box<backlog::Args>),
 }
 
 /// What is compared.

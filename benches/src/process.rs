@@ -55,19 +55,25 @@ impl Process {
     ///
     /// # Errors
     /// [`ProcessError`]; nothing is left running.
-    pub fn start(mut command: Command, deadline: Instant) -> Result<Self, ProcessError> {
+    pub fn start(command: Command, deadline: Instant) -> Result<Self, ProcessError> {
+        let mut process = Self::spawn(command)?;
+        process.addr = process.answer("listening", deadline)?;
+        Ok(process)
+    }
+
+    /// Starts a process that is to answer questions of its own.
+    pub(crate) fn spawn(mut command: Command) -> Result<Self, ProcessError> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(ProcessError::Start)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stdout = BufReader::new(stdout.expect("it is piped"));
         let (sender, lines) = sync_channel(LINES);
-        let mut process = Self { child, stdin, lines, addr: ([127, 0, 0, 1], 0).into() };
+        let process = Self { child, stdin, lines, addr: ([127, 0, 0, 1], 0).into() };
         // Ends with the process, or when nobody wants to hear any more.
         let reader = std::thread::Builder::new().name("stdout".to_owned()).spawn(move || {
             stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         reader.map_err(ProcessError::Start)?;
-        process.addr = process.answer("listening", deadline)?;
         Ok(process)
     }
 

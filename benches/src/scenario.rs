@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use failure::{Failure, SwarmError};
+pub(crate) use server::Told;
 
 use crate::machine::Machine;
 use crate::options::raise_descriptors;

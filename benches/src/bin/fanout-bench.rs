@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use benches::backlog;
 use benches::drive;
 use benches::machine::Machine;
 use benches::options::{Cli, Command, Options};
@@ -15,6 +16,10 @@ use benches::servers;
 use benches::summary::Summary;
 use clap::Parser;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
@@ -23,6 +28,7 @@ fn main() -> ExitCode {
             .map_err(Into::into)
             .and_then(|program| drive::drive(&options, &program).map_err(Into::into)),
         Some(Command::Scenarios(args)) => scenario::run(&args),
+        Some(Command::Backlog(args)) => backlog::run(&args),
         _ => compare(&cli.options),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

@@ -16,7 +16,7 @@ pub struct Memory {
 
 impl Memory {
     /// Of the process with this id; `None` where nobody tells.
-    pub(super) fn of(id: u32) -> Option<Self> {
+    pub(crate) fn of(id: u32) -> Option<Self> {
         Self::parse(&std::fs::read_to_string(format!("/proc/{id}/status")).ok()?)
     }
 

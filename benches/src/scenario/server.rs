@@ -109,7 +109,7 @@ impl Server {
 }
 
 /// A value that is told as JSON.
-struct Told<T>(T);
+pub(crate) struct Told<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromStr for Told<T> {
     type Err = io::Error;

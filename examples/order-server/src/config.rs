@@ -10,6 +10,7 @@ use ws_sink::handshake::{Origin, OriginError, Origins};
 
 use crate::cursor_keys::{CursorKeys, KeysError};
 use crate::input;
+use crate::kafka::properties::{Given, Properties, PropertyError};
 use crate::money::Rate;
 
 /// Fewest bytes of a secret: as many as the signature has.
@@ -37,6 +38,30 @@ pub struct Config {
     /// With it several servers on one machine may share a data folder.
     #[arg(long, env = "KAFKA_BROKER", value_name = "HOST:PORT")]
     pub kafka: Option<String>,
+
+    /// A property of librdkafka, such as `security.protocol=sasl_ssl`: how the brokers are
+    /// reached, by all that reads and writes. May be given again; the variable takes one a
+    /// line. Others can read passwords in the list of processes: prefer the variable, or a
+    /// file.
+    #[arg(
+        long,
+        env = "ORDER_SERVER_KAFKA_PROPERTY",
+        value_name = "NAME=VALUE",
+        hide_env_values = true,
+        value_delimiter = '\n',
+        requires = "kafka"
+    )]
+    pub kafka_property: Vec<Given>,
+
+    /// File of such properties, one `NAME=VALUE` a line; lines that begin with `#` are none.
+    /// Those that are given otherwise win.
+    #[arg(long, env = "ORDER_SERVER_KAFKA_PROPERTY_FILE", value_name = "FILE", requires = "kafka")]
+    pub kafka_property_file: Option<PathBuf>,
+
+    /// Topic that records go to which cannot be used: it has to exist. Without, they are
+    /// passed over. Each server that reads a record writes a letter.
+    #[arg(long, env = "ORDER_SERVER_DEAD_LETTERS", value_name = "TOPIC", requires = "kafka")]
+    pub dead_letters: Option<String>,
 
     /// Partitions of topics that the server has to create.
     #[arg(long, env = "ORDER_SERVER_PARTITIONS", value_name = "N", default_value_t = 3,
@@ -237,6 +262,14 @@ impl Config {
         }
     }
 
+    /// The properties of librdkafka that were given.
+    ///
+    /// # Errors
+    /// [`PropertyError`] where one cannot be used, or the file not be read.
+    pub fn kafka_properties(&self) -> Result<Properties, PropertyError> {
+        Properties::read(self.kafka_property_file.as_deref(), &self.kafka_property)
+    }
+
     /// The cursor keys that were given, `None` where none were.
     ///
     /// # Errors
@@ -382,6 +415,20 @@ mod tests {
         assert!(!format!("{bad} {bad:?}").contains("hunter2"), "{bad:?}");
         let both = ["x", "--cursor-keys", &two, "--cursor-keys-file", "f"];
         assert!(Config::try_parse_from(both).is_err());
+    }
+
+    #[test]
+    fn properties_of_kafka_are_given_again_or_a_line_each() {
+        let flags = ["--kafka", "b:1", "--kafka-property", "a.b=1", "--kafka-property", "c=2\nd=3"];
+        let given = config(&flags).kafka_properties().unwrap();
+        assert_eq!(given.iter().collect::<Vec<_>>(), [("a.b", "1"), ("c", "2"), ("d", "3")]);
+
+        let secret = config(&["--kafka", "b:1", "--kafka-property", "sasl.password=hunter2"]);
+        assert!(!format!("{secret:?}").contains("hunter2"));
+        // The embedded broker has no password.
+        let alone = Config::try_parse_from(["x", "--kafka-property", "sasl.password=hunter2"]);
+        let error = alone.unwrap_err().to_string();
+        assert!(error.contains("--kafka <HOST:PORT>") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The broker: embedded, or one that runs elsewhere. After this module nobody can tell
 //! which.
 
+pub mod properties;
+
 use std::time::Duration;
 
 use kafka_source::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -8,10 +10,12 @@ use kafka_source::rdkafka::config::RDKafkaLogLevel;
 use kafka_source::rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use kafka_source::rdkafka::producer::FutureProducer;
 use kafka_source::rdkafka::{ClientConfig, ClientContext};
-use kafka_source::{EmbeddedBroker, EmbeddedError, KafkaConfig, Start};
+use kafka_source::{ConfigError, EmbeddedBroker, EmbeddedError, KafkaConfig, Start};
 use tokio_util::sync::CancellationToken;
 
 use crate::record::topics;
+
+use properties::Properties;
 
 /// How long a record or a question may wait for an answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,8 +50,13 @@ impl ClientContext for Quiet {
 pub enum Broker {
     /// In this process, gone with it.
     Embedded(EmbeddedBroker),
-    /// Elsewhere: `host:port`, with commas between.
-    Remote(String),
+    /// Elsewhere.
+    Remote {
+        /// `host:port`, with commas between.
+        brokers: String,
+        /// How it is reached, for all that is read and written.
+        properties: Properties,
+    },
 }
 
 /// Topics that are created where they are missing.
@@ -76,7 +85,7 @@ impl Broker {
     pub fn address(&self) -> &str {
         match self {
             Self::Embedded(broker) => broker.bootstrap_servers(),
-            Self::Remote(brokers) => brokers,
+            Self::Remote { brokers, .. } => brokers,
         }
     }
 
@@ -86,10 +95,11 @@ impl Broker {
         let config = match self {
             // It is as new as this process: from its start on there is nothing old.
             Self::Embedded(broker) => broker.config().start(Start::Earliest),
-            Self::Remote(brokers) => {
+            Self::Remote { brokers, properties } => {
                 let warm = Start::Recent { age: warm_start, records: WARM_RECORDS };
                 let start = if warm_start.is_zero() { Start::Latest } else { warm };
-                KafkaConfig::new(brokers.as_str()).start(start)
+                let config = KafkaConfig::new(brokers.as_str()).start(start);
+                properties.iter().fold(config, |config, (name, value)| config.property(name, value))
             }
         };
         config.topics(topics::ALL)
@@ -98,17 +108,18 @@ impl Broker {
     /// What the relay writes with.
     ///
     /// # Errors
-    /// Where librdkafka refuses, such as for want of threads.
-    pub fn producer(&self) -> Result<Producer, KafkaError> {
-        let mut config = client(self.address());
-        config
+    /// Where librdkafka refuses, such as a property that it does not know.
+    pub fn producer(&self) -> Result<Producer, ConfigError> {
+        let mut config = self.client();
+        let producer = config
             // Retries inside librdkafka neither double nor reorder.
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("delivery.timeout.ms", PATIENCE.as_millis().to_string())
             // An order is to be seen now; a burst is batched by what is in flight.
             .set("queue.buffering.max.ms", "0")
-            .create_with_context(Quiet)
+            .create_with_context(Quiet)?;
+        Ok(producer)
     }
 
     /// Creates the topics that a broker elsewhere does not have, however long it takes
@@ -117,12 +128,14 @@ impl Broker {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn create_topics(&self, new: NewTopics, stop: CancellationToken) {
-        let Self::Remote(brokers) = self else { return };
+        if matches!(self, Self::Embedded(_)) {
+            return;
+        }
         let mut told = false;
         loop {
             let created = tokio::select! {
                 () = stop.cancelled() => return,
-                created = create(brokers, new) => created,
+                created = create(self.client(), new) => created,
             };
             let Err(problem) = created else { return };
             if !told {
@@ -135,25 +148,29 @@ impl Broker {
             }
         }
     }
-}
 
-fn client(brokers: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", brokers)
-        .set("client.id", "order-server")
-        // How soon a broker that came back is noticed; the default is 10 s.
-        .set("reconnect.backoff.ms", "100")
-        .set("reconnect.backoff.max.ms", "1000")
-        .set("log.connection.close", "false")
-        .set_log_level(RDKafkaLogLevel::Error);
-    config
+    /// What every client but the source's begins with.
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "order-server")
+            // How soon a broker that came back is noticed; the default is 10 s.
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("log.connection.close", "false")
+            .set_log_level(RDKafkaLogLevel::Error);
+        if let Self::Remote { properties, .. } = self {
+            properties.apply(&mut config);
+        }
+        config.set("bootstrap.servers", self.address());
+        config
+    }
 }
 
 /// Tries once. What the broker does not allow is not tried again: it may have the
 /// topics, or somebody else creates them.
-async fn create(brokers: &str, new: NewTopics) -> Result<(), KafkaError> {
-    let admin: AdminClient<Quiet> = client(brokers).create_with_context(Quiet)?;
+async fn create(client: ClientConfig, new: NewTopics) -> Result<(), KafkaError> {
+    let admin: AdminClient<Quiet> = client.create_with_context(Quiet)?;
     let wanted = topics::ALL.map(|name| {
         let replication = TopicReplication::Fixed(new.replication.into());
         NewTopic::new(name, new.partitions.into(), replication)

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use axum::extract::Request;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use fanout::{Hub, JsonPayload, KeyError, Limits, Pipeline, PipelineStop, SourceStatus};
-use kafka_source::rdkafka::error::KafkaError;
-use kafka_source::{EmbeddedError, KafkaSource};
+use fanout::{Hub, JsonPayload, KeyError, Limits, Pipeline, PipelineStop, Poison, SourceStatus};
+use kafka_source::{
+    DeadLetterConfig, DeadLetterStartError, EmbeddedError, KafkaDeadLetters, KafkaSource,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ use crate::config::{AuthMode, Config, ConfigError};
 use crate::cursor_keys::CursorKeys;
 use crate::folder::{DataFolder, FolderError, Use, random_secret};
 use crate::http::{self, Shop, chain};
+use crate::kafka::properties::PropertyError;
 use crate::kafka::{Broker, NewTopics};
 use crate::rate::RateLimit;
 use crate::relay::Relay;
@@ -101,9 +103,15 @@ pub enum StartError {
     /// The source was refused its configuration, such as an empty `--kafka`.
     #[error("Kafka cannot be read")]
     Source(#[from] kafka_source::StartError),
+    /// Dead letters cannot be written there, such as to a topic that is read.
+    #[error("--dead-letters")]
+    DeadLetters(#[from] DeadLetterStartError),
     /// librdkafka refused the relay's configuration.
     #[error("Kafka cannot be written to")]
-    Producer(#[from] KafkaError),
+    Producer(#[from] kafka_source::ConfigError),
+    /// A property of librdkafka cannot be given.
+    #[error(transparent)]
+    Property(#[from] PropertyError),
     /// The keys of cursors are too many.
     #[error("cursor keys")]
     Keys(#[from] KeyError),
@@ -157,9 +165,17 @@ impl Server {
         let new = NewTopics { partitions: config.partitions, replication: config.replication };
         let broker = Arc::new(broker(&config, new)?);
         let producer = broker.producer()?;
-        let source = KafkaSource::start(broker.source(config.warm_start()))?;
+        let reading = broker.source(config.warm_start());
+        let poison = match &config.dead_letters {
+            Some(topic) => Poison::DeadLetters(Box::new(KafkaDeadLetters::start(
+                DeadLetterConfig::new(&reading, topic),
+            )?)),
+            None => Poison::Skip,
+        };
+        let source = KafkaSource::start(reading)?;
         let hub = hub(&config, &keys)?;
-        let pipeline = Pipeline::new(source, ShopRouter, hub.clone()).decoder(JsonPayload);
+        let pipeline =
+            Pipeline::new(source, ShopRouter, hub.clone()).decoder(JsonPayload).poison(poison);
         let (status, stop_pipeline) = (pipeline.status(), pipeline.stopper());
 
         let reached = status.clone();
@@ -289,10 +305,13 @@ fn nodelay(stream: &mut tokio::net::TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
-fn broker(config: &Config, new: NewTopics) -> Result<Broker, EmbeddedError> {
+fn broker(config: &Config, new: NewTopics) -> Result<Broker, StartError> {
     match &config.kafka {
-        Some(brokers) => Ok(Broker::Remote(brokers.clone())),
-        None => Broker::embedded(new),
+        Some(brokers) => {
+            let properties = config.kafka_properties()?;
+            Ok(Broker::Remote { brokers: brokers.clone(), properties })
+        }
+        None => Ok(Broker::embedded(new)?),
     }
 }
 

@@ -15,6 +15,9 @@
 //! a text: a script, which may give a symbol another value. So every program that this crate
 //! is part of has the repair, whatever it does itself.
 //!
+//! A linker that takes no scripts, such as mold, says so: `KAFKA_SOURCE_NO_LINKER_SCRIPT=1` in
+//! the environment of the build leaves librdkafka as it is.
+//!
 //! Linux only, and where librdkafka is linked statically, as it is unless somebody turns
 //! `dynamic-linking` of rdkafka on. Elsewhere nothing is changed, and the bug is there.
 
@@ -24,10 +27,14 @@ use std::{env, fs};
 const SOURCE: &str = "librdkafka/leader_hint.c";
 /// Found by `-l` whether static or shared libraries are looked for.
 const SCRIPT: &str = "libfanout_leader_hint.a";
+/// For linkers that take no scripts.
+const OPT_OUT: &str = "KAFKA_SOURCE_NO_LINKER_SCRIPT";
 
 fn main() {
     println!("cargo:rerun-if-changed={SOURCE}");
-    if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
+    println!("cargo:rerun-if-env-changed={OPT_OUT}");
+    let linux = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux");
+    if !linux || env::var_os(OPT_OUT).is_some_and(|value| value != "0") {
         return;
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));

@@ -14,7 +14,9 @@
 //! | `fanout_rooms{shard}` | gauge | rooms with members |
 //! | `fanout_emissions_total` | counter | emissions appended to the log |
 //! | `fanout_emissions_refused_total` | counter | emissions that were not |
-//! | `fanout_records_unroutable_total{topic}` | counter | events that the router refused |
+//! | `fanout_poison_records_total{topic,reason}` | counter | records that could not be used: `empty`, `not_json`, `confluent_framing`, `not_cloud_event`, `undecodable`, `unroutable`, `panic` |
+//! | `fanout_dead_letters_total{result}` | counter | letters about them: `written` or `failed` |
+//! | `fanout_halted_lanes` | gauge | lanes that are read no more because of one |
 //! | `fanout_log_bytes`, `fanout_log_entries` | gauge | what the log holds |
 //! | `fanout_log_age_seconds` | gauge | age of the oldest that it holds |
 //! | `fanout_lanes` | gauge | partitions that are read, and those that are no more while the log has something of them |

@@ -707,6 +707,34 @@ async fn skipped_counts_exactly_also_right_after_a_resume() {
     }
 }
 
+/// What a client had before it came to a node that lags was taken off its account when the next
+/// of its key came, though it had never been put there: the account was zero, and what was next
+/// of the key was passed over in silence.
+#[tokio::test(start_paused = true)]
+async fn what_stands_for_something_from_before_the_cursor_comes_on_a_node_that_lags() {
+    let log = MemoryLog::new("t", 1);
+    let builder = || {
+        let conflate = Overflow::new(Policy::Conflate);
+        Hub::builder(access()).shards(1).overflow(RoomPattern::new("game:*").unwrap(), conflate)
+    };
+    let fast = Node::of(&log, MemoryStart::Earliest, builder()).await;
+    let slow = Node::of(&log, MemoryStart::Earliest, builder()).await;
+    slow.pause.pause();
+    let price = |body: &str| {
+        log.write(0, None, serde_json::to_vec(&[("game:1", body, Some("key"))]).unwrap());
+    };
+    let first = fast.client(None, &["game:1"]).await;
+    let cursor = welcomed(&first).await;
+    price(&"large".repeat(20));
+    first.until("it has it", |peer| peer.count() == 1).await;
+    let cursor = format!("{cursor},{}", at(&first, 0));
+    price("new");
+    let back = slow.client(Some(&cursor), &["game:1"]).await;
+    welcomed(&back).await;
+    slow.pause.resume();
+    gets(&back, &["new"]).await;
+}
+
 /// A shard used to begin where the log was when its task had its first turn, without saying
 /// that it was there: whoever had published too much by then waited for it for ever.
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use fanout::SourceReporter;
+use fanout::{SourceReporter, Throttle};
 use metrics::counter;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -12,7 +12,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::metrics::ERRORS;
 use crate::report::unreachable;
-use crate::throttle::Throttle;
 use crate::trouble::{Trouble, Weight};
 
 pub(crate) type Consumer = BaseConsumer<Context>;

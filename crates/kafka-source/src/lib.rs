@@ -122,7 +122,6 @@ mod replay;
 mod report;
 mod source;
 mod start;
-mod throttle;
 mod topic;
 mod topics;
 mod trouble;

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanout::SourceReporter;
+use fanout::{SourceReporter, Throttle};
 use metrics::counter;
 
 use crate::metrics::RECONNECTS;
-use crate::throttle::Throttle;
 
 /// What was said last, so that the log is told only of what is new.
 pub(crate) struct Report {

@@ -59,6 +59,8 @@ pub(crate) struct Judge {
     view_sure: Places,
     /// How many were passed over of each line, for which a newer one has to stand.
     owed: HashMap<Line, u64>,
+    /// Lanes of which it had something, or was told that it has.
+    named: BTreeSet<usize>,
     /// Closed lanes that may come again, or not.
     waived: BTreeSet<usize>,
     /// A gap has to come next.
@@ -100,6 +102,7 @@ impl Judge {
     ) {
         let since = Since { not_before: welcome.clone(), sure: tail.clone() };
         self.begin(rooms, view, &since);
+        self.note_named(welcome);
         self.lanes = welcome.iter().map(|place| Reached::At(*place)).collect();
     }
 
@@ -197,9 +200,14 @@ impl Judge {
         truth.between(lane, from, to).filter(move |written| self.must_have(lane, written))
     }
 
+    fn note_named(&mut self, cursor: &Places) {
+        let named = cursor.iter().enumerate().filter(|(_, place)| **place != Place::default());
+        self.named.extend(named.map(|(lane, _)| lane));
+    }
+
     /// What it should have of a closed lane of which it had something.
     fn missing_of_closed<'a>(&self, truth: &'a Truth, lane: usize) -> Option<&'a str> {
-        if matches!(self.reached(lane), Reached::At((0, 0))) {
+        if !self.named.contains(&lane) {
             return None;
         }
         let (Reached::At(from) | Reached::Unknown(from)) = self.reached(lane);
@@ -229,6 +237,7 @@ impl Judge {
         if !in_rooms.iter().any(|room| place > of(&self.rooms[*room].not_before, lane)) {
             return Err(format!("{body} is from before it was in {in_rooms:?}"));
         }
+        self.named.insert(lane);
         if self.waived.contains(&lane) {
             return Ok(());
         }
@@ -276,6 +285,7 @@ impl Judge {
 
     /// The client was told, or says itself, that it has everything up to a cursor.
     pub(crate) fn told(&mut self, truth: &Truth, cursor: &Places) -> Verdict {
+        self.note_named(cursor);
         for lane in 0..self.lanes.len().max(cursor.len()).max(truth.lanes.len()) {
             let to = of(cursor, lane);
             let unnamed = truth.closed.contains(&lane) && to == Place::default();

@@ -91,7 +91,7 @@ impl std::fmt::Debug for ProtocolRef {
 /// An emission in the log.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) rooms: SmallVec<[RoomRef; 1]>,
+    pub(crate) rooms: SmallVec<[RoomRef; 2]>,
     event: Cow<'static, str>,
     body: EntryBody,
     /// The lane it is from, and the position after it.
@@ -137,7 +137,7 @@ impl EntryBody {
 
 impl Entry {
     pub(crate) fn new(
-        rooms: SmallVec<[RoomRef; 1]>,
+        rooms: SmallVec<[RoomRef; 2]>,
         event: Cow<'static, str>,
         body: EntryBody,
         at: Option<(Arc<KnownLane>, Position)>,

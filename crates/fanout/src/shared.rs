@@ -156,7 +156,7 @@ impl Shared {
                 EntryBody::PerView(by_number.into())
             }
         };
-        let mut known: SmallVec<[RoomRef; 1]> = SmallVec::with_capacity(rooms.len());
+        let mut known: SmallVec<[RoomRef; 2]> = SmallVec::with_capacity(rooms.len());
         for room in &rooms {
             let room = self.rooms.intern(room);
             if !known.iter().any(|other| other.id() == room.id()) {

@@ -42,7 +42,7 @@ impl Kafka {
         certificate_authority(&certificates, "ca");
         certificate_authority(&certificates, "stranger");
         server_certificate(&certificates);
-        kafka.plaintext = kafka.control("start", &[]).trim().to_owned();
+        kafka.control("start", &[]).trim().clone_into(&mut kafka.plaintext);
         kafka
     }
 

@@ -8,6 +8,11 @@ use order_server::kafka::Broker;
 use order_server::server::{Running, Server, StartError};
 use tracing_subscriber::EnvFilter;
 
+// A record is allocated on one thread and freed on another, over which glibc's threads wait
+// for each other: docs/performance.md has the figures.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let config = Config::parse();
     match EnvFilter::try_new(&config.log) {

@@ -51,9 +51,16 @@ pub(super) struct Member {
     subscribed: Option<Vec<String>>,
     /// What is being committed, and since when.
     committing: Option<(Vec<Place>, Instant)>,
-    /// The group has refused a commit for good: the partitions are not ours any more.
+    /// When the rebalance that is under way was begun, or the way out.
+    turn_at: Instant,
+    /// Whether that one takes partitions away.
+    leaving: bool,
+    /// The group has refused a commit for good that was begun after that: the partitions are
+    /// not ours any more.
     refused: bool,
     committed_at: Instant,
+    /// When the last commit failed, if it did.
+    failed_at: Option<Instant>,
     full_since: Option<Instant>,
     paused: bool,
     lag_at: Instant,
@@ -78,8 +85,11 @@ impl Member {
             turn: None,
             subscribed: None,
             committing: None,
+            turn_at: now,
+            leaving: false,
             refused: false,
             committed_at: now,
+            failed_at: None,
             full_since: None,
             paused: false,
             lag_at: now,

@@ -64,7 +64,8 @@ impl Member {
             }
         };
         counter!(REBALANCES, "kind" => kind).increment(1);
-        self.refused = false;
+        let leaving = matches!(turn, Turn::GivingBack { .. });
+        (self.turn_at, self.leaving, self.refused) = (now, leaving, false);
         turn
     }
 

@@ -75,8 +75,7 @@ impl Member {
         let deadline = Instant::now() + self.config.close_timeout;
         (self.turn_at, self.leaving, self.refused) = (Instant::now(), false, false);
         let lost = matches!(&self.turn, Some(Turn::GivingBack { leaving, .. }) if leaving.lost);
-        let is_lost = |member: &Self| lost || member.poll.consumer().assignment_lost();
-        while !is_lost(self) && !self.refused && Instant::now() < deadline {
+        while !lost && !self.refused && Instant::now() < deadline {
             self.hear_commit();
             if self.committing.is_none() {
                 if self.desk.lock().uncommitted().is_empty() {

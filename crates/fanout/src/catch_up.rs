@@ -129,7 +129,7 @@ impl Shard {
             let Flow::Behind(behind) = &mut connection.flow else { return Progress::Live };
             if behind.rest.is_empty() {
                 if let Some(bytes) = Control::pop(&mut connection.control) {
-                    behind.rest = bytes;
+                    (behind.rest, behind.rest_of_emission) = (bytes, false);
                 } else if behind.gap.is_some() || connection.memberships.iter().any(|m| m.gap) {
                     self.tell_gap(key);
                     if self.connections[key].phase == Phase::Dead {
@@ -286,7 +286,7 @@ impl Shard {
                 self.counters.delivered(1, 0);
                 self.counters.conflated += skipped;
                 if left < frame.len() {
-                    behind.rest = frame.slice(left..);
+                    (behind.rest, behind.rest_of_emission) = (frame.slice(left..), true);
                     return Some(Progress::Full);
                 }
                 left -= frame.len();

@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -29,9 +30,18 @@ use crate::resume::{Resume, Stage};
 use crate::role::{Identity, ViewId};
 use crate::sink::{GapReason, Sink, Token};
 
-/// Names one connection of one hub, for as long as the hub lives.
+/// Names one connection, among those of all hubs of all nodes.
+///
+/// ```
+/// # use fanout::ConnectionId;
+/// let id: ConnectionId = "00c0ffee00c0ffee-1-2a-7".parse()?;
+/// assert_eq!(id.to_string(), "00c0ffee00c0ffee-1-2a-7");
+/// # Ok::<(), fanout::NotConnectionId>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
+    /// The hub's own random number.
+    pub(crate) hub: u64,
     pub(crate) shard: u8,
     pub(crate) key: u32,
     /// Slots are used again; this tells their tenants apart.
@@ -40,7 +50,32 @@ pub struct ConnectionId {
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}-{:x}", self.shard, self.key, self.generation)
+        let Self { hub, shard, key, generation } = self;
+        write!(f, "{hub:016x}-{shard:x}-{key:x}-{generation:x}")
+    }
+}
+
+/// That a text is not the name of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a connection")]
+pub struct NotConnectionId;
+
+impl FromStr for ConnectionId {
+    type Err = NotConnectionId;
+
+    /// Takes what `Display` gives, and nothing else.
+    fn from_str(text: &str) -> Result<Self, NotConnectionId> {
+        let mut parts = text.split('-').map(|part| u64::from_str_radix(part, 16).ok());
+        let mut next = || parts.next().flatten().ok_or(NotConnectionId);
+        let (hub, shard, key, generation) = (next()?, next()?, next()?, next()?);
+        let id = Self {
+            hub,
+            shard: u8::try_from(shard).map_err(|_| NotConnectionId)?,
+            key: u32::try_from(key).map_err(|_| NotConnectionId)?,
+            generation: u32::try_from(generation).map_err(|_| NotConnectionId)?,
+        };
+        // A name is one text: no `+`, no capitals, no zeros before, nothing behind.
+        if id.to_string() == text { Ok(id) } else { Err(NotConnectionId) }
     }
 }
 
@@ -65,6 +100,10 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     pub(crate) generation: u32,
     pub(crate) wake: Option<Waker>,
+    /// When its allowance of requests is whole again, in nanoseconds since the shard began.
+    pub(crate) requests_at: u64,
+    /// Of its subject; see `revoking.rs`.
+    pub(crate) subject_tag: u32,
     /// In tenths of a second since the shard began.
     pub(crate) heartbeat_at: u32,
     pub(crate) heard_at: u32,
@@ -95,6 +134,8 @@ pub(crate) struct Behind {
     pub(crate) place: Place,
     /// What the socket did not take of the frame before.
     pub(crate) rest: Bytes,
+    /// Whether that is an emission's, of which a part was taken.
+    pub(crate) rest_of_emission: bool,
     /// Whether the socket is full. Otherwise it waits for its shard, or for a replay.
     pub(crate) full: bool,
     /// How much is pending, by the rules of its rooms: what its socket has not begun to
@@ -130,6 +171,7 @@ impl Behind {
         Self {
             place,
             rest,
+            rest_of_emission: false,
             full: false,
             lags: Lags::default(),
             counted_from: 0,
@@ -275,5 +317,33 @@ impl Control {
             *control = None;
         }
         Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_one_name() {
+        let id = ConnectionId { hub: 0x00c0_ffee, shard: 63, key: u32::MAX, generation: 0 };
+        assert_eq!(id.to_string(), "0000000000c0ffee-3f-ffffffff-0");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for none in [
+            "",
+            "-",
+            "0000000000c0ffee-3f-ffffffff",
+            "0000000000c0ffee-3f-ffffffff-0-0",
+            "0000000000c0ffee-3f-ffffffff-0 ",
+            "0000000000C0FFEE-3f-ffffffff-0",
+            "c0ffee-3f-ffffffff-0",
+            "0000000000c0ffee-03f-ffffffff-0",
+            "0000000000c0ffee-+3f-ffffffff-0",
+            "0000000000c0ffee-100-0-0",
+            "0000000000c0ffee-0-100000000-0",
+            "10000000000c0ffee-0-0-0",
+        ] {
+            assert_eq!(none.parse::<ConnectionId>(), Err(NotConnectionId), "{none}");
+        }
     }
 }

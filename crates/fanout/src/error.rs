@@ -1,5 +1,6 @@
 //! Why a hub refuses.
 
+use crate::revoked::Void;
 use crate::role::{AccessError, View};
 
 /// Why [`Hub::publish`](crate::Hub::publish) refused emissions. None of them was published.
@@ -42,6 +43,13 @@ pub enum ConnectError {
     /// The identity may not connect; retrying cannot help.
     #[error("the identity may not connect")]
     Access(#[from] AccessError),
+    /// The identity was revoked: a new one is needed, which its subject may not get.
+    #[error("the identity was revoked")]
+    Revoked,
+    /// The identity is from before a time up to which more was revoked than is remembered:
+    /// a new token is needed.
+    #[error("the identity is too old: a new token is needed")]
+    Outdated,
     /// As many connections as there may be; another node may take it.
     #[error("already {max} connections")]
     Full {
@@ -54,4 +62,13 @@ pub enum ConnectError {
     /// The socket cannot be watched.
     #[error("the socket cannot be watched")]
     Readiness(#[source] std::io::Error),
+}
+
+impl From<Void> for ConnectError {
+    fn from(void: Void) -> Self {
+        match void {
+            Void::Revoked => Self::Revoked,
+            Void::Outdated => Self::Outdated,
+        }
+    }
 }

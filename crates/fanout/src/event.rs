@@ -26,7 +26,7 @@ pub struct Event {
     pub time: SystemTime,
     /// The record's value.
     pub payload: Bytes,
-    /// The payload, once somebody has checked it.
+    /// A payload, once somebody has checked it.
     checked: OnceLock<Json>,
 }
 
@@ -92,11 +92,19 @@ impl Event {
     /// # Errors
     /// [`JsonError`] where it is not JSON.
     pub fn json(&self) -> Result<Json, JsonError> {
-        if let Some(json) = self.checked.get() {
+        if let Some(json) = self.checked.get().filter(|json| self.is_payload(json)) {
             return Ok(json.clone());
         }
         let json = Json::parse(self.payload.clone())?;
-        Ok(self.checked.get_or_init(|| json).clone())
+        // Where another payload was checked before, this one is checked each time.
+        let _ = self.checked.set(json.clone());
+        Ok(json)
+    }
+
+    /// Whether `json` is the payload as it is now: a decoder may have set another since it
+    /// was checked. The same bytes at the same place are the same text, as `json` keeps them.
+    fn is_payload(&self, json: &Json) -> bool {
+        std::ptr::eq(&raw const json.as_bytes()[..], &raw const self.payload[..])
     }
 
     /// The payload, deserialized; borrows from the event.

@@ -15,6 +15,7 @@ use crate::json::Json;
 use crate::lanes::{KnownLane, Lanes};
 use crate::log::{Batch, Evicted, Log};
 use crate::position::{At, Cursor, LaneId, Position};
+use crate::redact::Redacted;
 use crate::role::ViewId;
 use crate::room::Room;
 use crate::room_table::RoomRef;
@@ -107,28 +108,60 @@ pub(crate) struct Entry {
 pub(crate) enum EntryBody {
     Shared(Json),
     PerView(Box<[Option<Json>]>),
+    /// One of them, of which a view sees what is declared.
+    Redacted(Box<Redacted>),
 }
 
 impl EntryBody {
-    fn of(&self, view: ViewId) -> Option<&Json> {
+    pub(crate) fn of(&self, view: ViewId) -> Option<&Json> {
         match self {
             Self::Shared(json) => Some(json),
             Self::PerView(bodies) => bodies.get(view.0 as usize)?.as_ref(),
+            Self::Redacted(redacted) => redacted.of(view),
         }
     }
 
-    fn len(&self) -> usize {
+    fn is_for(&self, view: ViewId) -> bool {
+        match self {
+            // Asked before anything is cut for it.
+            Self::Redacted(redacted) => redacted.is_for(view),
+            _ => self.of(view).is_some(),
+        }
+    }
+
+    /// How many frames a protocol may have of it: one, or one a view.
+    fn slots(&self) -> usize {
+        match self {
+            Self::Shared(_) => 1,
+            Self::PerView(bodies) => bodies.len(),
+            Self::Redacted(redacted) => redacted.slots(),
+        }
+    }
+
+    /// What it counts for in the log's limit, with its frames.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Redacted(redacted) => redacted.bytes(),
+            _ => 2 * self.len(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
         self.lens().sum()
     }
 
-    fn longest(&self) -> usize {
+    pub(crate) fn longest(&self) -> usize {
         self.lens().max().unwrap_or(0)
     }
 
+    /// Of what came.
     fn lens(&self) -> impl Iterator<Item = usize> {
-        let (shared, per_view) = match self {
+        let came = if let Self::Redacted(redacted) = self { redacted.source() } else { self };
+        let (shared, per_view) = match came {
             Self::Shared(json) => (Some(json), None),
             Self::PerView(bodies) => (None, Some(bodies)),
+            // Nothing is redacted twice.
+            Self::Redacted(_) => (None, None),
         };
         let per_view = per_view.into_iter().flatten().flatten();
         shared.into_iter().chain(per_view).map(|json| json.as_bytes().len())
@@ -144,11 +177,7 @@ impl Entry {
         key: Option<Bytes>,
         protocols: usize,
     ) -> Self {
-        let views = match &body {
-            EntryBody::Shared(_) => 1,
-            EntryBody::PerView(bodies) => bodies.len(),
-        };
-        let frames = (0..protocols * views).map(|_| OnceLock::new()).collect();
+        let frames = (0..protocols * body.slots()).map(|_| OnceLock::new()).collect();
         let keyed = key.map(|key| Box::new(Keyed::new(key)));
         Self { rooms, event, body, at, keyed, frames }
     }
@@ -165,7 +194,11 @@ impl Entry {
 
     /// The views that get it, a bit each.
     pub(crate) fn views(&self) -> SmallVec<[u64; 1]> {
-        let EntryBody::PerView(bodies) = &self.body else { return SmallVec::new() };
+        let bodies = match &self.body {
+            EntryBody::Shared(_) => return SmallVec::new(),
+            EntryBody::PerView(bodies) => bodies,
+            EntryBody::Redacted(redacted) => return SmallVec::from_elem(redacted.views(), 1),
+        };
         let word = |bodies: &[Option<Json>]| {
             bodies.iter().enumerate().fold(0, |bits, (n, b)| bits | u64::from(b.is_some()) << n)
         };
@@ -183,7 +216,7 @@ impl Entry {
         let frames = self.frames.len() * size_of::<OnceLock<Frame>>();
         let encoded = (1 + self.frames.len()) * (self.event.len() + 64);
         let keyed = self.keyed.as_ref().map_or(0, |keyed| keyed.bytes());
-        (size_of::<Self>() + frames + encoded + keyed + 2 * self.body.len()) as u64
+        (size_of::<Self>() + frames + encoded + keyed + self.body.bytes()) as u64
     }
 
     /// The lane it is from, and the position after it.
@@ -193,7 +226,7 @@ impl Entry {
 
     /// Whether a view gets it.
     pub(crate) fn is_for(&self, view: ViewId) -> bool {
-        self.body.of(view).is_some()
+        self.body.is_for(view)
     }
 
     /// What it counts for in what is pending for a connection that gets it.
@@ -227,7 +260,7 @@ impl Entry {
         let Some(body) = self.body.of(view) else { return Ok(None) };
         let at = match &self.body {
             EntryBody::Shared(_) => protocol.id.0 as usize,
-            EntryBody::PerView(bodies) => protocol.id.0 as usize * bodies.len() + view.0 as usize,
+            body => protocol.id.0 as usize * body.slots() + view.0 as usize,
         };
         // A protocol registered after this was appended has no place for its frame.
         let cell = self.frames.get(at);

@@ -1,7 +1,9 @@
 //! The handle: publish, connect, statistics.
 
+mod revoke;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,6 +15,7 @@ use crate::limits::Limits;
 use crate::log::Append;
 use crate::overflow::Overflow;
 use crate::position::{Cursor, Position};
+use crate::redact::Redaction;
 use crate::role::{Access, Identity};
 use crate::room::RoomPattern;
 use crate::router::Emission;
@@ -39,6 +42,7 @@ struct Handle {
 /// What a [`Hub`] is made of.
 pub struct HubBuilder {
     access: Access,
+    redaction: Redaction,
     limits: Limits,
     overflow: Vec<(RoomPattern, Overflow)>,
     keys: Option<Keyring>,
@@ -76,6 +80,13 @@ impl HubBuilder {
         self
     }
 
+    /// Sets what each view sees of the events that are declared, however they come to this
+    /// hub.
+    pub fn redaction(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
+        self
+    }
+
     /// Sets the keys that cursors are sealed with, which all nodes share: a client goes on
     /// where it was on any of them. Without, they are random and die with the hub.
     pub fn keys(mut self, keys: Keyring) -> Self {
@@ -102,16 +113,20 @@ impl HubBuilder {
     /// Starts the shards, as tasks of the runtime that this is called in.
     ///
     /// # Errors
-    /// Where a shard's readiness cannot be made.
+    /// Where a shard's readiness cannot be made; of the kind
+    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput) where the
+    /// [`redaction`](Self::redaction) was made for an access policy with other views.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time enabled.
     pub fn build(mut self) -> std::io::Result<Hub> {
+        let invalid = |error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error);
+        self.redaction.check(&self.access).map_err(invalid)?;
         let now = Instant::now();
         let keys = self.keys.unwrap_or_else(Keyring::random);
         let (access, limits, overflow) = (self.access, self.limits, &self.overflow);
         let shared = Shared::new(access, limits, overflow, keys, self.shards, now);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(shared.with_redaction(self.redaction));
         let tasks = tokio_util::task::TaskTracker::new();
         let mut shards = Vec::with_capacity(self.shards);
         let mut watches_sockets = true;
@@ -147,6 +162,7 @@ impl Hub {
     pub fn builder(access: Access) -> HubBuilder {
         HubBuilder {
             access,
+            redaction: Redaction::default(),
             limits: Limits::default(),
             overflow: Vec::new(),
             keys: None,
@@ -202,6 +218,7 @@ impl Hub {
         sink: impl Sink,
     ) -> Result<ConnectionId, ConnectError> {
         let shared = &self.0.shared;
+        let identity = shared.unrevoked(identity, SystemTime::now())?;
         let rights = shared.access.rights(&identity)?;
         if shared.is_closed() {
             return Err(ConnectError::Draining);
@@ -231,12 +248,13 @@ impl Hub {
         self.0.shared.may_admit()
     }
 
-    /// Closes a connection, where it is still there.
+    /// Closes a connection, where it is one of this hub and still there.
     ///
     /// # Cancel safety
     /// Dropping the future may leave it open.
     pub async fn disconnect(&self, id: ConnectionId, close: Close) {
-        if let Some(shard) = self.0.shards.get(id.shard as usize) {
+        let here = Some(id).filter(|id| id.hub == self.0.shared.id);
+        if let Some(shard) = here.and_then(|id| self.0.shards.get(usize::from(id.shard))) {
             let _ = shard.send(Command::Close { id, close }).await;
         }
     }
@@ -275,6 +293,12 @@ impl Hub {
     /// The access policy.
     pub fn access(&self) -> &Access {
         &self.0.shared.access
+    }
+
+    /// What each view sees of the events that are declared: for snapshots, which do not come
+    /// through the hub.
+    pub fn redaction(&self) -> &Redaction {
+        &self.0.shared.redaction
     }
 
     /// Refuses newcomers, tells everybody to come back (to another node) at a random

@@ -46,6 +46,12 @@ impl Json {
         Self(bytes.slice_ref(value.get().as_bytes()))
     }
 
+    /// Bytes that are known to be one JSON value.
+    pub(crate) fn known(bytes: Bytes) -> Self {
+        debug_assert!(serde_json::from_slice::<&RawValue>(&bytes).is_ok());
+        Self(bytes)
+    }
+
     /// Serializes `value`.
     ///
     /// # Errors

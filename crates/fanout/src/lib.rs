@@ -91,6 +91,7 @@
 //! | `poison` | records that cannot be used: [`Poison`] |
 //! | `role`, `room`, `room_table` | who may be where and see what; rooms as small numbers |
 //! | `hub`, `limits`, `shared` | the handle: publish, connect, statistics; its bounds; what shards share |
+//! | `redact` | what each view sees of an event, declared once: [`Redaction`] |
 //! | `frame` | an emission encoded once for a protocol and a view |
 //! | `log` | recent emissions in one sequence |
 //! | `shard`, `shard_task`, `members` | owns connections, alone, and follows the log |
@@ -99,6 +100,9 @@
 //! | `connection`, `catch_up`, `pending`, `conflate` | live or behind; reading on; which emissions stand for which |
 //! | `overflow`, `too_far` | how far behind is too far, and what happens then |
 //! | `resume`, `seen`, `replay` | a connection that came back; what only the source still has |
+//! | `revocation`, `revoked`, `revoking` | what is void from now on: [`Revocation`]; remembered; applied to connections |
+//! | `control` | what is said to all nodes: [`Controls`] |
+//! | `rate` | how often a client may ask: [`RequestRate`] |
 //! | `sink`, `session` | how a connection takes frames, and what it may ask for |
 //! | [`metrics`] | what is counted |
 //!
@@ -114,6 +118,7 @@ mod catch_up;
 mod closing;
 mod conflate;
 mod connection;
+mod control;
 mod decode;
 mod error;
 mod event;
@@ -132,8 +137,13 @@ mod pending;
 mod pipeline;
 mod poison;
 mod position;
+mod rate;
+mod redact;
 mod replay;
 mod resume;
+mod revocation;
+mod revoked;
+mod revoking;
 mod rights;
 mod role;
 mod room;
@@ -157,7 +167,8 @@ mod walk;
 #[cfg(test)]
 mod model_tests;
 
-pub use connection::ConnectionId;
+pub use connection::{ConnectionId, NotConnectionId};
+pub use control::Controls;
 pub use decode::{CloudEvents, DecodeError, Decoder, JsonPayload, NotCloudEvent, Raw};
 pub use error::{ConnectError, PublishError};
 pub use event::Event;
@@ -172,6 +183,9 @@ pub use overflow::{Overflow, Policy};
 pub use pipeline::{Pipeline, PipelineStop};
 pub use poison::{DeadLetter, DeadLetterError, DeadLetters, Poison};
 pub use position::{At, Cursor, Lane};
+pub use rate::RequestRate;
+pub use redact::{EventViews, PathError, Redaction, RedactionError};
+pub use revocation::{Revocation, RevocationError};
 pub use role::{Access, AccessError, Identity, Rights, Role, RoleAccess, View};
 pub use room::{MAX_ROOM_BYTES, Room, RoomError, RoomPattern};
 pub use router::{Body, Emission, RouteError, Router};

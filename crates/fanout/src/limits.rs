@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::overflow::Overflow;
+use crate::rate::RequestRate;
 
 /// The bounds of a hub. Each has a default.
 #[derive(Clone, Debug)]
@@ -21,7 +22,8 @@ pub struct Limits {
     pub emission_bytes: usize,
     /// Connections. 100,000.
     pub connections: usize,
-    /// Rooms of one connection. 64.
+    /// Rooms of one connection, where its roles say nothing else
+    /// ([`RoleAccess::max_rooms`](crate::RoleAccess::max_rooms)). 64.
     pub rooms_per_connection: usize,
     /// Bytes of answers, pongs and heartbeats that may wait for one connection; at a
     /// quarter it is no longer read. 64 KiB.
@@ -54,6 +56,18 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// How long a connection that is being closed may take. 3 s.
     pub close_timeout: Duration,
+    /// How long a connection goes on after its identity has ended, for a new token to come.
+    /// 10 s.
+    pub expiry_grace: Duration,
+    /// How long a revocation is remembered, from when it was said. To be no less than tokens
+    /// live: one that outlives it is good again. 24 hours.
+    pub revocation_life: Duration,
+    /// Revocations that are remembered. Where there are more, the oldest becomes a time from
+    /// before which nobody's token is good any more. 100,000.
+    pub revocations: usize,
+    /// How often a connection may ask for something, where its roles say nothing else
+    /// ([`RoleAccess::requests`](crate::RoleAccess::requests)). 20 a second, 128 at once.
+    pub requests: RequestRate,
 }
 
 impl Default for Limits {
@@ -78,6 +92,10 @@ impl Default for Limits {
             resumes_per_second: 10_000,
             heartbeat: Duration::from_secs(25),
             close_timeout: Duration::from_secs(3),
+            expiry_grace: Duration::from_secs(10),
+            revocation_life: Duration::from_secs(24 * 60 * 60),
+            revocations: 100_000,
+            requests: RequestRate::default(),
         }
     }
 }

@@ -12,8 +12,14 @@
 //! | `fanout_connections{shard}` | gauge | connections |
 //! | `fanout_behind{shard}` | gauge | connections whose sockets have not taken all that they are to get |
 //! | `fanout_rooms{shard}` | gauge | rooms with members |
+//! | `fanout_revocations_total{kind}` | counter | what was revoked: `subject`, `role`, `connection` |
+//! | `fanout_revocations` | gauge | revocations that are remembered |
+//! | `fanout_revoked_connections_total` | counter | connections that were closed by one |
+//! | `fanout_control_records_total{outcome}` | counter | records of control topics: `applied`, `refused` where they are none, `lost` for each lane that lost some or is no more |
+//! | `fanout_requests_refused_total{reason}` | counter | what connections asked for in vain: `rate`, `forbidden`, `too_many_rooms` |
 //! | `fanout_emissions_total` | counter | emissions appended to the log |
 //! | `fanout_emissions_refused_total` | counter | emissions that were not |
+//! | `fanout_redactions_refused_total{reason}` | counter | bodies of which views that hide or show parts get nothing, counted once somebody was to get them: `too_deep`, `no_object` |
 //! | `fanout_poison_records_total{topic,reason}` | counter | records that could not be used: `empty`, `not_json`, `confluent_framing`, `not_cloud_event`, `undecodable`, `unroutable`, `panic` |
 //! | `fanout_dead_letters_total{result}` | counter | letters about them: `written` or `failed` |
 //! | `fanout_halted_lanes` | gauge | lanes that are read no more because of one |
@@ -94,6 +100,11 @@ pub(crate) fn resume(outcome: &'static str) {
 /// Counts a gap that is told.
 pub(crate) fn gap(reason: GapReason) {
     metrics::counter!("fanout_gaps_total", "reason" => reason.name()).increment(1);
+}
+
+/// Counts what a connection has asked for in vain.
+pub(crate) fn refused(reason: &'static str) {
+    metrics::counter!("fanout_requests_refused_total", "reason" => reason).increment(1);
 }
 
 /// Counts a connection that is being closed from here.

@@ -398,7 +398,7 @@ fn a_role_taken_away_takes_its_rooms_and_its_view() {
 
     peer.ask(Ask::Renew(Identity::new("somebody else", ["clerk"])));
     real.drive();
-    assert!(peer.lines().contains(&"!renewed false\n".to_owned()));
+    assert!(peer.lines().iter().any(|line| line.starts_with("!renewed false ")));
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::connection::{Flow, Phase};
+use crate::members::Membership;
 use crate::position::Position;
-use crate::role::Identity;
+use crate::role::{AccessError, Identity};
+use crate::room::Room;
 use crate::room_table::RoomRef;
 use crate::session::{RenewError, Renewed};
 use crate::shard::Shard;
@@ -32,6 +34,12 @@ impl Shard {
         }
     }
 
+    /// Which of a connection's memberships is in this room.
+    pub(crate) fn membership(&self, key: usize, room: &Room) -> Option<usize> {
+        let name = |membership: &Membership| self.members.room(membership.room).map(RoomRef::name);
+        self.connections[key].memberships.iter().position(|m| name(m) == Some(room))
+    }
+
     pub(crate) fn leave(&mut self, key: usize, at: usize) {
         self.members.leave(&mut self.connections, key, at);
         if let Flow::Behind(behind) = &mut self.connections[key].flow {
@@ -52,11 +60,24 @@ impl Shard {
         if connection.identity.subject != identity.subject {
             return Err(RenewError::OtherSubject);
         }
+        let identity = self.shared.unrevoked(identity, self.wall)?;
+        if connection.phase != Phase::Open {
+            return Ok(Renewed::default());
+        }
+        Ok(self.take_over(key, identity)?)
+    }
+
+    /// Gives a connection another identity of its subject: its rooms, its view.
+    ///
+    /// # Errors
+    /// Where it may not connect; nothing has changed.
+    pub(crate) fn take_over(
+        &mut self,
+        key: usize,
+        identity: Identity,
+    ) -> Result<Renewed, AccessError> {
         let rights = self.shared.access.rights(&identity)?;
         let mut renewed = Renewed::default();
-        if connection.phase != Phase::Open {
-            return Ok(renewed);
-        }
         let mut at = 0;
         while let Some(membership) = self.connections[key].memberships.get(at).copied() {
             let room = self.members.room(membership.room).map(|room| room.name().clone());

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::rate::RequestRate;
 use crate::room::{Room, RoomError, RoomPattern};
 
 macro_rules! name {
@@ -67,6 +68,10 @@ pub struct Identity {
     pub roles: Arc<[Role]>,
     /// When the identity ends, and with it the connection.
     pub expires_at: Option<SystemTime>,
+    /// When the credential was made that it is from, such as `iat` of a JWT. One that does
+    /// not say is void as soon as anything of its subject is revoked, and for as long as that
+    /// is remembered: who has none, such as a visitor without login, is issued now.
+    pub issued_at: Option<SystemTime>,
 }
 
 impl Identity {
@@ -76,12 +81,18 @@ impl Identity {
         roles: impl IntoIterator<Item = R>,
     ) -> Self {
         let roles = roles.into_iter().map(Into::into).collect();
-        Self { subject: subject.into(), roles, expires_at: None }
+        Self { subject: subject.into(), roles, expires_at: None, issued_at: None }
     }
 
     /// Sets the end.
     pub fn with_expiry(mut self, at: Option<SystemTime>) -> Self {
         self.expires_at = at;
+        self
+    }
+
+    /// Sets when the credential was made.
+    pub fn with_issued_at(mut self, at: Option<SystemTime>) -> Self {
+        self.issued_at = at;
         self
     }
 
@@ -98,12 +109,15 @@ pub struct RoleAccess {
     joined: Vec<String>,
     asked: Vec<String>,
     view: Option<View>,
+    max_rooms: Option<usize>,
+    requests: Option<RequestRate>,
 }
 
 impl RoleAccess {
     /// A role that may nothing yet and sees the default view.
     pub fn new(role: impl Into<Role>) -> Self {
-        Self { role: role.into(), joined: Vec::new(), asked: Vec::new(), view: None }
+        let (joined, asked) = (Vec::new(), Vec::new());
+        Self { role: role.into(), joined, asked, view: None, max_rooms: None, requests: None }
     }
 
     /// Is in this room from connecting on; `{subject}` is filled in.
@@ -121,6 +135,21 @@ impl RoleAccess {
     /// Sees this view of emissions that have one body a view.
     pub fn sees(mut self, view: impl Into<View>) -> Self {
         self.view = Some(view.into());
+        self
+    }
+
+    /// Rooms in which a connection may be; those that it is in by itself count, and are joined
+    /// whatever this says. Of an identity's roles the largest counts. Default:
+    /// [`Limits::rooms_per_connection`](crate::Limits::rooms_per_connection).
+    pub fn max_rooms(mut self, max: usize) -> Self {
+        self.max_rooms = Some(max);
+        self
+    }
+
+    /// How often a connection may ask for something. Of an identity's roles the largest
+    /// counts, of each number. Default: [`Limits::requests`](crate::Limits::requests).
+    pub fn requests(mut self, rate: RequestRate) -> Self {
+        self.requests = Some(rate);
         self
     }
 }
@@ -156,6 +185,8 @@ struct Compiled {
     joined: Vec<RoomPattern>,
     asked: Vec<RoomPattern>,
     view: ViewId,
+    max_rooms: Option<usize>,
+    requests: Option<RequestRate>,
 }
 
 /// A view's number in one access policy.
@@ -240,7 +271,8 @@ impl Access {
             let asked = compile(&declared.asked, false)?;
             let view = declared.view.unwrap_or_else(|| View::new(Self::DEFAULT_VIEW));
             let view = access.intern(view)?;
-            access.roles.push(Compiled { role: declared.role, joined, asked, view });
+            let RoleAccess { role, max_rooms, requests, .. } = declared;
+            access.roles.push(Compiled { role, joined, asked, view, max_rooms, requests });
         }
         Ok(access)
     }
@@ -284,8 +316,24 @@ impl Access {
             .any(|pattern| pattern.matches(room, &identity.subject))
     }
 
+    /// Rooms in which a connection of `identity` may be.
+    pub(crate) fn max_rooms(&self, identity: &Identity, otherwise: usize) -> usize {
+        let max = self.of(identity).map(|role| role.max_rooms.unwrap_or(otherwise)).max();
+        max.unwrap_or(otherwise)
+    }
+
+    /// How often a connection of `identity` may ask for something.
+    pub(crate) fn requests(&self, identity: &Identity, otherwise: RequestRate) -> RequestRate {
+        let rates = self.of(identity).map(|role| role.requests.unwrap_or(otherwise));
+        rates.reduce(RequestRate::max).unwrap_or(otherwise)
+    }
+
     pub(crate) fn views(&self) -> usize {
         self.views.len()
+    }
+
+    pub(crate) fn view_names(&self) -> &[View] {
+        &self.views
     }
 
     pub(crate) fn view_id(&self, view: &View) -> Option<ViewId> {

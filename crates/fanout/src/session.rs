@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{ConnectionId, Phase};
 use crate::frame::Frame;
 use crate::position::Cursor;
+use crate::revoked::Void;
 use crate::role::{AccessError, Identity};
 use crate::room::Room;
 use crate::shard::Shard;
@@ -60,6 +61,21 @@ pub enum RenewError {
     /// It may not connect.
     #[error("the identity may not connect")]
     Access(#[from] AccessError),
+    /// It was revoked.
+    #[error("the identity was revoked")]
+    Revoked,
+    /// It is from before a time up to which more was revoked than is remembered.
+    #[error("the identity is too old: a new token is needed")]
+    Outdated,
+}
+
+impl From<Void> for RenewError {
+    fn from(void: Void) -> Self {
+        match void {
+            Void::Revoked => Self::Revoked,
+            Void::Outdated => Self::Outdated,
+        }
+    }
 }
 
 /// What a renewed identity has changed.
@@ -154,18 +170,20 @@ impl Session<'_> {
     pub fn join(&mut self, room: &Room) -> Result<bool, JoinError> {
         let connection = &self.shard.connections[self.key];
         if !self.shard.shared.access.may_join(&connection.identity, room) {
+            crate::metrics::refused("forbidden");
             return Err(JoinError::Forbidden);
         }
-        let room = self.shard.shared.rooms.intern(room);
-        if connection.phase != Phase::Open
-            || connection.memberships.iter().any(|m| m.room == room.id())
-        {
+        if connection.phase != Phase::Open || self.shard.membership(self.key, room).is_some() {
             return Ok(false);
         }
-        let max = self.shard.shared.limits.rooms_per_connection;
+        let shared = &self.shard.shared;
+        let max = shared.access.max_rooms(&connection.identity, shared.limits.rooms_per_connection);
         if connection.memberships.len() >= max {
+            crate::metrics::refused("too_many_rooms");
             return Err(JoinError::TooMany { max });
         }
+        // Only now: what is refused leaves no trace.
+        let room = shared.rooms.intern(room);
         self.shard.join(self.key, room, false);
         Ok(true)
     }
@@ -176,21 +194,34 @@ impl Session<'_> {
     /// # Errors
     /// [`OwnRoom`] where it comes with the identity.
     pub fn leave(&mut self, room: &Room) -> Result<bool, OwnRoom> {
-        let members = &self.shard.members;
-        let memberships = &self.shard.connections[self.key].memberships;
-        let at = memberships
-            .iter()
-            .position(|m| members.room(m.room).is_some_and(|known| known.name() == room));
-        let Some(at) = at else { return Ok(false) };
-        if memberships[at].own {
+        let Some(at) = self.shard.membership(self.key, room) else { return Ok(false) };
+        if self.shard.connections[self.key].memberships[at].own {
             return Err(OwnRoom);
         }
         self.shard.leave(self.key, at);
         Ok(true)
     }
 
-    /// Takes over a new identity of the same subject: joins the rooms newly due,
-    /// leaves those no longer allowed.
+    /// Takes a request from what the connection may ask for
+    /// ([`RoleAccess::requests`](crate::RoleAccess::requests)); to be called before one is
+    /// acted on.
+    ///
+    /// # Errors
+    /// How long to wait where it has asked too often: the request is to be refused. Asking in
+    /// vain costs nothing.
+    pub fn take_request(&mut self) -> Result<(), Duration> {
+        let now = self.shard.nanos();
+        let (shared, connection) = (&self.shard.shared, &mut self.shard.connections[self.key]);
+        let rate = shared.access.requests(&connection.identity, shared.limits.requests);
+        let taken = rate.take(&mut connection.requests_at, now);
+        if taken.is_err() {
+            crate::metrics::refused("rate");
+        }
+        taken
+    }
+
+    /// Takes over a new identity of the same subject, without roles that were taken away:
+    /// joins the rooms newly due, leaves those no longer allowed.
     ///
     /// # Errors
     /// [`RenewError`]; nothing has changed.

@@ -29,6 +29,7 @@ use crate::members::Members;
 use crate::metrics::Counters;
 use crate::position::{Cursor, Frontier};
 use crate::replay::Verdict;
+use crate::revoking::{Revoke, tag};
 use crate::role::{Identity, Rights};
 use crate::shared::Shared;
 use crate::sink::{Close, Input, Readiness, Ready, Sink, Token};
@@ -50,6 +51,11 @@ pub(crate) enum Command {
     Close {
         id: ConnectionId,
         close: Close,
+    },
+    /// Apply what was revoked; how many connections were closed or changed is the answer.
+    Revoke {
+        revoked: Arc<[Revoke]>,
+        done: oneshot::Sender<usize>,
     },
     /// Close all, and end once they are gone, or at the deadline.
     Drain {
@@ -82,7 +88,7 @@ pub(crate) struct Shard {
     pub(crate) walk: Walk,
     pub(crate) now: Instant,
     pub(crate) counters: Counters,
-    wall: SystemTime,
+    pub(crate) wall: SystemTime,
     began: Instant,
     commands: VecDeque<Command>,
     unread: VecDeque<u32>,
@@ -238,7 +244,12 @@ impl Shard {
         self.bury();
         for _ in 0..COMMANDS {
             let Some(command) = self.commands.pop_front() else { break };
+            // That is a pass over all connections: one a turn.
+            let last = matches!(command, Command::Revoke { .. });
             self.act(command);
+            if last {
+                break;
+            }
         }
         for _ in 0..READS.min(self.unread.len()) {
             let Some(key) = self.unread.pop_front() else { break };
@@ -284,9 +295,12 @@ impl Shard {
         match command {
             Command::Connect(newcomer) => self.connect(*newcomer),
             Command::Close { id, close } => {
-                if let Some(key) = self.find(id.token()) {
+                if let Some(key) = self.find_id(id) {
                     self.begin_close(key, &close);
                 }
+            }
+            Command::Revoke { revoked, done } => {
+                let _ = done.send(self.revoke(&revoked));
             }
             Command::Drain { close, deadline } => {
                 self.drain = Some(deadline);
@@ -300,16 +314,26 @@ impl Shard {
 
     fn connect(&mut self, newcomer: Newcomer) {
         let Newcomer { sink, protocol, identity, rights, reply } = newcomer;
-        if self.drain.is_some() {
-            self.shared.release(self.index);
-            let _ = reply.send(Err(ConnectError::Draining));
-            return;
-        }
+        // Here, where it is put in: since it was let in something may have been revoked.
+        let admitted = match self.drain {
+            None => self.admit(identity, rights),
+            Some(_) => Err(ConnectError::Draining),
+        };
+        let (identity, rights) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                self.shared.release(self.index);
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
         self.generation = self.generation.wrapping_add(1);
         let now = self.tenths();
         let connection = Connection {
             sink: Some(sink),
             protocol,
+            requests_at: 0,
+            subject_tag: tag(&identity.subject),
             identity: Arc::new(identity),
             view: rights.view_id,
             flow: Flow::Live,
@@ -421,13 +445,25 @@ impl Shard {
         (self.now.saturating_duration_since(self.began).as_millis() / 100) as u32
     }
 
+    /// Nanoseconds since the shard began: five hundred years of them.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.now.saturating_duration_since(self.began).as_nanos() as u64
+    }
+
     pub(crate) fn since(&self, tenths: u32) -> Duration {
         Duration::from_millis(100) * self.tenths().saturating_sub(tenths)
     }
 
     pub(crate) fn id(&self, key: usize) -> ConnectionId {
         let generation = self.connections[key].generation;
-        ConnectionId { shard: self.index as u8, key: key as u32, generation }
+        let (hub, shard) = (self.shared.id, self.index as u8);
+        ConnectionId { hub, shard, key: key as u32, generation }
+    }
+
+    /// The connection of this name, where it is one of this shard.
+    pub(crate) fn find_id(&self, id: ConnectionId) -> Option<usize> {
+        let here = id.hub == self.shared.id && usize::from(id.shard) == self.index;
+        if here { self.find(id.token()) } else { None }
     }
 
     pub(crate) fn find(&self, token: Token) -> Option<usize> {

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::task::AtomicWaker;
 use smallvec::SmallVec;
@@ -22,13 +22,16 @@ use crate::log::{Append, Batch, Keep, Log, LogStats, Moved};
 use crate::metrics::Counts;
 use crate::overflow::{Overflow, Policy, Rules};
 use crate::position::{Lane, LaneId, Position};
+use crate::redact::Redaction;
 use crate::replay::{Replays, Verdict};
+use crate::revoked::Revoked;
 use crate::role::Access;
 use crate::room::RoomPattern;
 use crate::room_table::{RoomRef, RoomTable};
 use crate::router::{Body, Emission};
 use crate::shard_task::ConnectionWaker;
 use crate::sink::Token;
+use crate::sync;
 
 /// What a hub is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,13 +64,17 @@ pub struct Stats {
 
 /// What hub and shards share.
 pub(crate) struct Shared {
+    /// Tells this hub's connections from those of others.
+    pub(crate) id: u64,
     pub(crate) log: Log,
     pub(crate) rooms: RoomTable,
     pub(crate) lanes: Lanes,
     pub(crate) replays: Replays,
     pub(crate) access: Access,
+    pub(crate) redaction: Redaction,
     pub(crate) limits: Limits,
     pub(crate) shards: Box<[Mailbox]>,
+    pub(crate) revoked: sync::Mutex<Revoked>,
     protocols: RwLock<Vec<Arc<dyn Protocol>>>,
     /// Connections, and those on their way to a shard.
     admitted: AtomicUsize,
@@ -100,12 +107,18 @@ impl Shared {
         now: Instant,
     ) -> Self {
         let keep = Keep { bytes: limits.log_bytes, age: limits.log_age };
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).expect("the operating system gives random bytes");
+        let revoked = Revoked::new(limits.revocations, limits.revocation_life);
         Self {
+            id: u64::from_ne_bytes(id),
+            revoked: sync::Mutex::new(revoked),
             log: Log::new(keep, shards, now),
             rooms: RoomTable::new(Rules::new(limits.overflow, overflow)),
             lanes: Lanes::new(keys),
             replays: Replays::default(),
             access,
+            redaction: Redaction::default(),
             limits,
             shards: (0..shards).map(|_| Mailbox::default()).collect(),
             protocols: RwLock::default(),
@@ -114,6 +127,12 @@ impl Shared {
             progress: Notify::new(),
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// What each view sees of the events that are declared.
+    pub(crate) fn with_redaction(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
+        self
     }
 
     pub(crate) fn register(&self, protocol: Arc<dyn Protocol>) -> ProtocolRef {
@@ -156,6 +175,7 @@ impl Shared {
                 EntryBody::PerView(by_number.into())
             }
         };
+        let body = self.redaction.guard(&event, body);
         let mut known: SmallVec<[RoomRef; 2]> = SmallVec::with_capacity(rooms.len());
         for room in &rooms {
             let room = self.rooms.intern(room);
@@ -324,6 +344,10 @@ impl Shared {
             self.lanes.forget(lane);
             self.replays.disown(lane);
         }
+        let mut revoked = self.revoked.lock().expect("no panic under this lock");
+        revoked.sweep(SystemTime::now());
+        metrics::gauge!("fanout_revocations").set(revoked.len() as f64);
+        drop(revoked);
         metrics::gauge!("fanout_lanes").set(self.lanes.len() as f64);
         let stats = self.log.stats(now);
         metrics::counter!("fanout_emissions_total").absolute(self.log.appended());

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::room::Room;
-use crate::session::Session;
+use crate::session::{Renewed, Session};
 
 /// What is left to read after [`Sink::try_read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,11 @@ pub trait Sink: Send + 'static {
     /// Something is missing here, between what was written before and what comes next:
     /// the client has to be told.
     fn gap(&mut self, session: &mut Session<'_>, gap: &Gap);
+
+    /// The identity was changed from outside: a role of it was taken away. It has left rooms,
+    /// and may see another view; the session has what is left. Not called for what the sink
+    /// itself asked for by [`Session::renew`]. Nothing, by default.
+    fn renewed(&mut self, _session: &mut Session<'_>, _renewed: &Renewed) {}
 
     /// The connection is about to be closed: the last chance to send.
     fn closing(&mut self, session: &mut Session<'_>, close: &Close);

@@ -256,7 +256,7 @@ impl Walk {
                         begun => (Place::in_batch(batch, seq + 1), frame.slice(begun..)),
                     };
                     let behind = behind.insert(Behind::new(place, rest, now));
-                    behind.full = true;
+                    (behind.full, behind.rest_of_emission) = (true, left > 0);
                     if left == 0 {
                         count(behind);
                     }

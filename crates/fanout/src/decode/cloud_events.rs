@@ -33,6 +33,8 @@ const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 /// Most attributes, and the longest name of one: the specification asks for 20.
 const MAX_ATTRIBUTES: usize = 64;
 const MAX_NAME: usize = 64;
+/// Most characters of what was there instead, in an error.
+const MAX_SHOWN: usize = 100;
 
 /// Takes `CloudEvents` 1.0 in binary and in structured form.
 ///
@@ -89,7 +91,7 @@ impl Decoder for CloudEvents {
             return match format {
                 "+json" => structured(record).map(Cow::Owned),
                 _ if format.starts_with("-batch") => Err(NotCloudEvent::Batch.into()),
-                _ => Err(NotCloudEvent::Format(media_type).into()),
+                _ => Err(NotCloudEvent::Format(short(&media_type)).into()),
             };
         }
         let event = binary(record)?;
@@ -125,7 +127,7 @@ fn binary(record: &Event) -> Result<Cow<'_, Event>, NotCloudEvent> {
 
 fn structured(record: &Event) -> Result<Event, DecodeError> {
     let envelope: Envelope<'_> = serde_json::from_slice(&record.payload)
-        .map_err(|error| NotCloudEvent::Envelope(error.to_string()))?;
+        .map_err(|error| NotCloudEvent::Envelope(short(&error.to_string())))?;
     let attribute = |name: &str| envelope.attributes.iter().find(|(n, _)| n == name);
     required(|name| attribute(name).map(|(_, value)| value.clone()))?;
     // What the transport said of the envelope is not what the envelope says of the data.
@@ -172,7 +174,7 @@ fn required(attribute: impl Fn(&str) -> Option<String>) -> Result<(), NotCloudEv
         let value = attribute(name).filter(|value| !value.is_empty());
         let value = value.ok_or(NotCloudEvent::Missing(name))?;
         if name == "specversion" && value != "1.0" {
-            return Err(NotCloudEvent::Version(value));
+            return Err(NotCloudEvent::Version(short(&value)));
         }
     }
     Ok(())
@@ -196,6 +198,11 @@ fn media_type(text: &str) -> String {
 fn is_json(media_type: &str) -> bool {
     let subtype = media_type.split_once('/').map(|(_, subtype)| subtype);
     subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+/// As much of a text as an error shows: a payload is no line of a log.
+fn short(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
 }
 
 /// An event in JSON.

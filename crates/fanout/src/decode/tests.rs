@@ -186,3 +186,42 @@ proptest! {
         }
     }
 }
+
+/// Found by fuzzing. A record in memory comes with its payload checked; so does one that
+/// somebody has looked at before it was decoded. What was checked was the envelope, and it
+/// went to clients in place of the data.
+#[test]
+fn what_was_checked_of_the_envelope_is_not_said_of_the_data() {
+    let checked = |members: &str| {
+        let record = structured(members);
+        record.json().unwrap();
+        record
+    };
+    let json = r#","datacontenttype":"application/json","data_base64":"#;
+    let good = checked(&format!(r#"{json}"eyJhIjoxfQ==""#));
+    let event = CloudEvents.decode(&good).unwrap();
+    assert_eq!(event.json().unwrap().as_str(), r#"{"a":1}"#);
+    assert_eq!(reason(&CloudEvents, &checked(&format!(r#"{json}"/w==""#))).0, "not_json");
+    assert!(CloudEvents.decode(&checked("")).unwrap().json().is_err(), "there are no data");
+    // The same for whoever sets another payload himself.
+    let mut event = good.clone();
+    event.payload = "[2]".into();
+    assert_eq!(event.json().unwrap().as_str(), "[2]");
+}
+
+/// A producer that sent text in place of an envelope had all of it in the log: errors of
+/// serde show what was there instead.
+#[test]
+fn an_error_shows_little_of_a_record() {
+    let secret = "s".repeat(10_000);
+    let structured = [("content-type", "application/cloudevents+json")];
+    let text = record(format!("\"{secret}\"").leak().as_bytes(), &structured);
+    let media_type = format!("application/cloudevents+{secret}");
+    let format = record(b"", &[("content-type", &media_type)]);
+    let version = record(b"", &[("ce_specversion", &secret)]);
+    for record in [text, format, version] {
+        let (reason, error) = reason(&CloudEvents, &record);
+        assert_eq!(reason, "not_cloud_event");
+        assert!(error.len() < 300, "{error}");
+    }
+}

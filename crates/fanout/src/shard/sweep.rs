@@ -50,7 +50,8 @@ impl Shard {
             }
             Phase::Dead => return 0,
         }
-        if connection.identity.expired(self.wall) {
+        let grace = self.shared.limits.expiry_grace;
+        if self.wall.checked_sub(grace).is_some_and(|then| connection.identity.expired(then)) {
             self.begin_close(key, &Close::TokenExpired);
             return 0;
         }

@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 
 use crate::frame::{Delivery, Frame, Protocol};
 use crate::position::Cursor;
-use crate::role::Identity;
+use crate::role::{Identity, Role};
 use crate::room::Room;
-use crate::session::Session;
+use crate::session::{Renewed, Session};
 use crate::sink::{Close, Gap, Input, Sink};
 
 /// One line an emission: `event|room|body|at`, with `|skipped` where one stands for
@@ -62,10 +62,14 @@ pub enum Ask {
     Join(Room),
     /// Leave a room; answered `!left ROOM`.
     Leave(Room),
-    /// Take over an identity; answered `!renewed`.
+    /// Take over an identity; answered `!renewed true`, or `!renewed false WHY`.
     Renew(Identity),
     /// Answered `!pong`.
     Ping,
+    /// Take one from the requests that it may make; answered `!taken` or `!wait MILLISECONDS`.
+    Request,
+    /// Who it is to the hub now; answered `!is SUBJECT ROLES`.
+    Identity,
 }
 
 /// The hub's end of a connection in memory.
@@ -283,8 +287,20 @@ impl Sink for MemorySink {
                 Ok(_) => format!("!left {room}\n"),
                 Err(_) => format!("!refused {room}\n"),
             },
-            Ask::Renew(identity) => format!("!renewed {}\n", session.renew(identity).is_ok()),
+            Ask::Renew(identity) => match session.renew(identity) {
+                Ok(_) => "!renewed true\n".to_owned(),
+                Err(error) => format!("!renewed false {error}\n"),
+            },
             Ask::Ping => "!pong\n".to_owned(),
+            Ask::Request => match session.take_request() {
+                Ok(()) => "!taken\n".to_owned(),
+                Err(wait) => format!("!wait {}\n", wait.as_millis()),
+            },
+            Ask::Identity => {
+                let identity = session.identity();
+                let roles: Vec<_> = identity.roles.iter().map(Role::as_str).collect();
+                format!("!is {} {}\n", identity.subject, roles.join(","))
+            }
         };
         session.send(Bytes::from(answer));
         Ok(Input::More)
@@ -312,6 +328,12 @@ impl Sink for MemorySink {
     fn gap(&mut self, session: &mut Session<'_>, gap: &Gap) {
         let rooms: Vec<_> = gap.rooms.iter().map(Room::as_str).collect();
         session.send(Bytes::from(format!("!gap {} {}\n", gap.reason.name(), rooms.join(","))));
+    }
+
+    fn renewed(&mut self, session: &mut Session<'_>, renewed: &Renewed) {
+        for room in &renewed.left {
+            session.send(Bytes::from(format!("!unsubscribed {room}\n")));
+        }
     }
 
     fn closing(&mut self, session: &mut Session<'_>, close: &Close) {

@@ -1,12 +1,19 @@
 //! Who is there: from what a client presents to an [`Identity`].
 //!
 //! [`Credential::presented`] finds the credential of a request, an [`Authenticator`]
-//! vouches for it. [`Hs256`] is one for tokens signed with a shared secret.
+//! vouches for it. [`Jwt`] is one for tokens that a provider signs, [`Hs256`] one that
+//! signs them as well, with a shared secret.
 //!
 //! No credential is ever shown: not by `Debug`, not by `Display`, not in an error.
 
+mod claims;
 mod credential;
 mod hs256;
+mod jwks;
+mod jwt;
+mod keys;
+mod token;
+mod unique;
 
 use std::sync::Arc;
 
@@ -15,10 +22,21 @@ use futures::future::BoxFuture;
 
 use crate::handshake::Query;
 
+pub use claims::{
+    AdminPolicy, ClaimError, ClaimMap, ClaimPath, MAX_CLAIM_DEPTH, MAX_NAME_BYTES,
+    MAX_RENAMED_ROLES, MAX_ROLES, MAX_SUBJECT_BYTES,
+};
 pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
-pub use hs256::{Hs256, MAX_ROLES, MAX_SUBJECT_BYTES, SecretError, SignError};
+pub use hs256::{Hs256, SecretError, SignError};
+pub use jwks::{
+    DEFAULT_MAX_STALE, DEFAULT_REFRESH_EVERY, Jwks, JwksError, LOAD_TIMEOUT, MAX_JWKS_BYTES,
+    MAX_JWKS_KEYS, RETRY_EVERY, UNKNOWN_KEY_EVERY,
+};
+pub use jwt::Jwt;
+pub use keys::{Algorithm, KeyError, Keys, MAX_PEM_BYTES, MAX_RSA_BITS, MIN_RSA_BITS};
 
-/// Vouches for identities. An application brings its own, or takes [`Hs256`].
+/// Vouches for identities. An application brings its own, or takes [`Jwt`] or
+/// [`Hs256`].
 pub trait Authenticator: Send + Sync + 'static {
     /// Whom `credential` belongs to.
     ///

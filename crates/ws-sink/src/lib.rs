@@ -26,6 +26,8 @@
 //! |---|---|
 //! | `upgrade` | from an HTTP request to a connection of the hub |
 //! | [`handshake`] | the request that opens a connection, and its answer |
+//! | [`door`] | a server loop for strangers: times, sizes, addresses, TLS (feature `tls`) |
+//! | [`admission`] | how many may come in, and how often |
 //! | [`auth`] | from what a client presents to an identity |
 //! | [`codec`] | frames to messages and back, with nothing held while idle |
 //! | `protocol` | what the messages say: `fanout.v1` |
@@ -36,11 +38,14 @@
 //! | `gate` | who may come in, whichever the way |
 //! | [`close`] | why a connection ends, and whether to come back |
 //! | [`client`] | the other side, for browsers: `fanout.js` |
+//! | `testing` | messages read without a connection, for fuzzing (feature `test-util`) |
 
+pub mod admission;
 pub mod auth;
 pub mod client;
 pub mod close;
 pub mod codec;
+pub mod door;
 mod events;
 mod gate;
 pub mod handshake;
@@ -50,8 +55,11 @@ mod readiness;
 mod sink;
 mod socket;
 mod sse;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 mod upgrade;
 
+pub use admission::{Admission, AdmissionLimits, Rate};
 pub use events::{ClientEvent, ClientEvents, Refused, Sender};
 pub use protocol::{MAX_ID_BYTES, Native};
 #[cfg(unix)]

@@ -1,25 +1,30 @@
 //! One WebSocket as a sink of the hub.
 
+mod requests;
+
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::ControlFlow;
 #[cfg(unix)]
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use fanout::{Close, Cursor, Gap, Identity, Input, RenewError, Room, Session, Sink};
+use fanout::{Close, Cursor, Gap, Identity, Input, RenewError, Renewed, Room, Session, Sink};
 use futures::future::BoxFuture;
+use serde_json::value::RawValue;
 
-use crate::auth::{AuthError, Authenticator, Credential};
+use crate::admission::nanos;
+use crate::admission::rate::{Rate, Used};
+use crate::auth::{AuthError, Authenticator};
 use crate::close::Row;
-use crate::codec::{Decoder, Limits, Message, encode};
-use crate::events::{ClientEvent, ClientEvents, Handed, Heard, Refused, Sender};
-use crate::protocol::{self, BadFrame, BadRoom, ErrorCode, Id, Own, Request, Said, Welcome};
+use crate::codec::{Decoder, Limits, Message, Messages, encode};
+use crate::events::{ClientEvents, Handed, Heard, Sender};
+use crate::gate::Places;
+use crate::protocol::{self, ErrorCode, Id, Said, Welcome};
 use crate::socket::Socket;
-
-/// Frames that are none, in a row, before the connection is closed.
-const BAD_FRAMES: u8 = 3;
+use requests::{on_close, on_text};
 
 /// What a client came with.
 #[derive(Debug, Default)]
@@ -64,6 +69,41 @@ pub(crate) struct Shared {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) limits: Limits,
     pub(crate) events: Option<Box<dyn ClientEvents>>,
+    pub(crate) pace: Pace,
+}
+
+/// How fast a client has to be, and how fast it may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) frames: Rate,
+    pub(crate) message_timeout: Duration,
+    /// When one that was too fast may come back.
+    pub(crate) retry_after: Duration,
+    /// What times are counted from.
+    pub(crate) start: Instant,
+}
+
+impl Pace {
+    /// Counts the frames that have come, or else says why the connection ends.
+    pub(crate) fn frames(
+        &self,
+        messages: &mut Messages<'_>,
+        used: &mut Used,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let frames = messages.take_frames();
+        let now = nanos(now.saturating_duration_since(self.start));
+        if frames == 0 || used.take(frames, self.frames, now).is_ok() {
+            return Ok(());
+        }
+        aborted("frames");
+        Err(Close::RateLimited { after: self.retry_after })
+    }
+}
+
+/// Counts a connection that was ended for what its client did.
+pub(crate) fn aborted(reason: &'static str) {
+    metrics::counter!("fanout_ws_aborted_total", "reason" => reason).increment(1);
 }
 
 /// One WebSocket. While it is idle it holds no buffer.
@@ -79,6 +119,17 @@ pub(crate) struct WsSink<S> {
     /// The peer's goodbye, with its code, that waits for them.
     goodbye: Option<Goodbye>,
     bad_frames: u8,
+    /// Of the frames that it may send.
+    frames: Used,
+    _places: Places,
+}
+
+/// A client that has said who it is, on its way into the hub.
+pub(crate) struct Newcomer {
+    pub(crate) decoder: Decoder,
+    pub(crate) frames: Used,
+    pub(crate) opening: Opening,
+    pub(crate) places: Places,
 }
 
 struct Goodbye {
@@ -91,17 +142,19 @@ struct Renewal {
 }
 
 impl<S: Socket> WsSink<S> {
-    pub(crate) fn new(socket: S, decoder: Decoder, shared: Arc<Shared>, opening: Opening) -> Self {
-        let opening = Some(Box::new(opening));
+    pub(crate) fn new(socket: S, shared: Arc<Shared>, newcomer: Newcomer) -> Self {
+        let Newcomer { decoder, frames, opening, places } = newcomer;
         Self {
             socket,
             decoder,
             shared,
-            opening,
+            opening: Some(Box::new(opening)),
             renewal: None,
             handed: None,
             goodbye: None,
             bad_frames: 0,
+            frames,
+            _places: places,
         }
     }
 
@@ -117,17 +170,28 @@ impl<S: Socket> WsSink<S> {
     }
 
     fn take_messages(&mut self, session: &mut Session<'_>, input: &mut [u8], heard: &mut Heard) {
-        let Self { decoder, shared, renewal, goodbye, bad_frames, .. } = self;
+        let Self { decoder, shared, renewal, goodbye, bad_frames, frames, .. } = self;
         let mut messages = decoder.feed(input, &shared.limits);
         loop {
+            if let Err(close) = shared.pace.frames(&mut messages, frames, session.now()) {
+                return session.close(close);
+            }
             // What is left stays in the decoder.
             if renewal.is_some() || heard.is_full() || session.congested() {
                 return;
             }
             let message = match messages.next_message() {
                 Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(error) => return session.close(error.into()),
+                Ok(None) => {
+                    if let Err(close) = shared.pace.frames(&mut messages, frames, session.now()) {
+                        session.close(close);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    aborted("codec");
+                    return session.close(error.into());
+                }
             };
             let flow = match message {
                 Message::Text(_) | Message::Binary(_) | Message::Ping(_)
@@ -153,6 +217,17 @@ impl<S: Socket> WsSink<S> {
             if flow.is_break() {
                 return;
             }
+        }
+    }
+
+    /// Ends a connection whose client has left a message incomplete for too long. To be
+    /// asked when all was read that has come.
+    fn expect_rest(&mut self, session: &mut Session<'_>) {
+        let (now, timeout) = (session.now(), self.shared.pace.message_timeout);
+        let since = self.decoder.incomplete_since(now);
+        if since.is_some_and(|since| now.saturating_duration_since(since) >= timeout) {
+            aborted("message_timeout");
+            session.close(Close::GoingAway);
         }
     }
 
@@ -201,13 +276,13 @@ impl<S: Socket> WsSink<S> {
             Err(error) => refuse(session, &error.to_string()),
             Ok(identity) => match session.renew(identity) {
                 Ok(renewed) => {
-                    for room in &renewed.left {
-                        session.send(protocol::in_room("unsubscribed", None, room));
+                    for said in changed(session, id, &renewed) {
+                        session.send(said);
                     }
-                    let (identity, rooms) = (session.identity().clone(), session.rooms());
-                    session.send(protocol::authenticated(id, &identity, &rooms));
                 }
-                Err(error @ RenewError::OtherSubject) => refuse(session, &error.to_string()),
+                Err(
+                    error @ (RenewError::OtherSubject | RenewError::Revoked | RenewError::Outdated),
+                ) => refuse(session, &error.to_string()),
                 Err(error) => {
                     session.send(protocol::error(
                         id,
@@ -222,124 +297,16 @@ impl<S: Socket> WsSink<S> {
     }
 }
 
-fn on_text(
-    text: &str,
-    session: &mut Session<'_>,
-    shared: &Shared,
-    renewal: &mut Option<Box<Renewal>>,
-    bad_frames: &mut u8,
-    heard: &mut Heard,
-) -> ControlFlow<()> {
-    let taken = protocol::request(text).and_then(|(request, id)| match request {
-        Request::Event(event) => on_event(event, id, session, shared, heard),
-        Request::Own(request) => {
-            on_request(request, id, session, shared, renewal);
-            Ok(())
-        }
-    });
-    let Err(BadFrame { id, message }) = taken else {
-        *bad_frames = 0;
-        return ControlFlow::Continue(());
-    };
-    metrics::counter!("fanout_ws_bad_frames_total").increment(1);
-    session.send(protocol::error(id.as_deref(), ErrorCode::BadFrame, message, None));
-    *bad_frames += 1;
-    if *bad_frames < BAD_FRAMES {
-        return ControlFlow::Continue(());
-    }
-    session.close(Close::Protocol);
-    ControlFlow::Break(())
-}
-
-/// An event of the application's, to be handed over with the others.
-fn on_event(
-    event: Result<ClientEvent, BadRoom>,
-    id: Id,
-    session: &mut Session<'_>,
-    shared: &Shared,
-    heard: &mut Heard,
-) -> Result<(), BadFrame> {
-    let Some(events) = &shared.events else {
-        return Err(BadFrame { id, message: "unknown event" });
-    };
-    let event = match event {
-        Ok(event) => event,
-        Err(bad) => {
-            session.send(protocol::error(id.as_deref(), ErrorCode::BadRoom, &bad.0, None));
-            return Ok(());
-        }
-    };
-    let from = Sender { connection: session.connection(), identity: session.identity() };
-    let (code, message) = match events.check(from, &event) {
-        Ok(()) => {
-            heard.events.push(event);
-            heard.ids.extend(id);
-            return Ok(());
-        }
-        Err(Refused::Unknown) => return Err(BadFrame { id, message: "unknown event" }),
-        Err(Refused::Malformed(message)) => return Err(BadFrame { id, message }),
-        Err(Refused::BadRoom(message)) => (ErrorCode::BadRoom, message.to_owned()),
-        Err(refused @ Refused::Forbidden) => (ErrorCode::Forbidden, refused.to_string()),
-        Err(refused @ Refused::RateLimited) => (ErrorCode::RateLimited, refused.to_string()),
-    };
-    session.send(protocol::error(id.as_deref(), code, &message, event.room.as_ref()));
-    Ok(())
-}
-
-fn on_request(
-    request: Own,
-    id: Id,
-    session: &mut Session<'_>,
-    shared: &Shared,
-    renewal: &mut Option<Box<Renewal>>,
-) {
-    let answer_id = id.as_deref();
-    match request {
-        Own::Subscribe(Err(bad)) | Own::Unsubscribe(Err(bad)) => {
-            session.send(protocol::error(answer_id, ErrorCode::BadRoom, &bad.0, None));
-        }
-        Own::Subscribe(Ok(room)) => {
-            let answer = match session.join(&room) {
-                Ok(_) => protocol::in_room("subscribed", answer_id, &room),
-                Err(error) => protocol::not_joined(answer_id, error, &room),
-            };
-            session.send(answer);
-        }
-        Own::Unsubscribe(Ok(room)) => {
-            let answer = match session.leave(&room) {
-                Ok(_) => protocol::in_room("unsubscribed", answer_id, &room),
-                Err(error) => {
-                    protocol::error(answer_id, ErrorCode::BadRoom, &error.to_string(), Some(&room))
-                }
-            };
-            session.send(answer);
-        }
-        Own::Auth(None) => {
-            let message = "`data.token` is missing or not a string";
-            session.send(protocol::error(answer_id, ErrorCode::BadToken, message, None));
-        }
-        Own::Auth(Some(auth)) => {
-            let authenticator = shared.authenticator.clone();
-            let identity = Box::pin(async move {
-                let credential = Credential::Bearer(&auth.token).checked()?;
-                authenticator.authenticate(credential).await
-            });
-            *renewal = Some(Box::new(Renewal { id, identity }));
-        }
-    }
-}
-
-fn on_close(code: Option<u16>, session: &mut Session<'_>) {
-    if !session.is_closing() {
-        // RFC 6455, 5.5.1: answered with the same code.
-        let mut echo = BytesMut::new();
-        let echoed = encode::close(&mut echo, code.map(|code| (code, "")));
-        session.send(match echoed {
-            Ok(()) => echo.freeze(),
-            Err(_) => bytes::Bytes::from_static(&encode::EMPTY_CLOSE),
-        });
-    }
-    session.finish();
+/// What is said of another identity: which rooms it was taken out of, then who it is now.
+pub(crate) fn changed(
+    session: &Session<'_>,
+    id: Option<&RawValue>,
+    renewed: &Renewed,
+) -> Vec<Said> {
+    let left = renewed.left.iter();
+    let mut said: Vec<_> = left.map(|room| protocol::in_room("unsubscribed", None, room)).collect();
+    said.push(protocol::authenticated(id, session.identity(), &session.rooms()));
+    said
 }
 
 impl<S: Socket> Sink for WsSink<S> {
@@ -357,7 +324,10 @@ impl<S: Socket> Sink for WsSink<S> {
             match self.socket.try_read(scratch) {
                 Ok(0) => return Ok(Input::Closed),
                 Ok(read) => self.take(session, &mut scratch[..read]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Input::Blocked),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.expect_rest(session);
+                    return Ok(Input::Blocked);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -377,6 +347,9 @@ impl<S: Socket> Sink for WsSink<S> {
         if session.silent_for() >= 2 * session.heartbeat_interval() {
             return session.close(Close::GoingAway);
         }
+        if !session.congested() && self.renewal.is_none() && self.handed.is_none() {
+            self.expect_rest(session);
+        }
         if let Some(cursor) = session.cursor().filter(|_| session.is_live()) {
             session.send(protocol::heartbeat(&cursor));
         }
@@ -389,6 +362,12 @@ impl<S: Socket> Sink for WsSink<S> {
 
     fn gap(&mut self, session: &mut Session<'_>, gap: &Gap) {
         session.send(protocol::gap(gap.reason.name(), &gap.rooms));
+    }
+
+    fn renewed(&mut self, session: &mut Session<'_>, renewed: &Renewed) {
+        for said in changed(session, None, renewed) {
+            session.send(said);
+        }
     }
 
     fn closing(&mut self, session: &mut Session<'_>, close: &Close) {

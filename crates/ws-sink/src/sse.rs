@@ -33,8 +33,10 @@ use fanout::{Close, Hub, Identity, ProtocolRef};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 
+use crate::admission::{Admission, Refused, SubjectPlace};
 use crate::auth::{AuthError, Authenticator, Credential};
-use crate::gate::{Gate, Pass, may_enter};
+use crate::door::{Client, Held};
+use crate::gate::{Gate, Pass, Places, may_enter};
 use crate::handshake::{Origins, Query};
 use crate::sink::Opening;
 use pipe::Writer;
@@ -57,6 +59,9 @@ pub struct SseConfig {
     /// Bytes that may be on their way to one client, beside what the kernel has of them.
     /// There is no buffer while there are none. 32 KiB.
     pub buffer: usize,
+    /// How many may come in, and how often. To be shared with the
+    /// [`Door`](crate::door::Door) and with [`WsConfig`](crate::WsConfig).
+    pub admission: Admission,
 }
 
 impl Default for SseConfig {
@@ -66,6 +71,7 @@ impl Default for SseConfig {
             pending: 1024,
             auth_timeout: Duration::from_secs(5),
             buffer: 32 * 1024,
+            admission: Admission::default(),
         }
     }
 }
@@ -119,7 +125,7 @@ impl Sse {
             protocol: hub.protocol(EventStream),
             hub: hub.clone(),
             authenticator: Arc::new(authenticator),
-            gate: Gate::new(config.pending, ready),
+            gate: Gate::new(config.pending, config.admission.clone(), ready),
             config,
         }))
     }
@@ -148,7 +154,8 @@ impl Sse {
         if head.method == Method::HEAD {
             return response;
         }
-        let pass = match self.0.gate.enter() {
+        let client = head.extensions.remove::<Client>();
+        let pass = match self.0.gate.enter(client.as_ref()) {
             Ok(pass) => pass,
             Err(shut) => {
                 count(shut.name());
@@ -158,20 +165,29 @@ impl Sse {
         // At once: some proxies wait for a first byte.
         writer.push(&stream::retry());
         let sse = self.clone();
-        tokio::spawn(async move { sse.open(writer, head.headers, query, pass).await });
+        let client = client.map(Client::into_held);
+        tokio::spawn(async move { sse.open(writer, head.headers, query, client, pass).await });
         count("opened");
         response
     }
 
     /// Finds out who is there, and hands the connection to the hub.
-    async fn open(&self, writer: Writer, headers: HeaderMap, query: Query, pass: Pass) {
+    async fn open(
+        &self,
+        writer: Writer,
+        headers: HeaderMap,
+        query: Query,
+        client: Option<Held>,
+        pass: Pass,
+    ) {
         let admitted = tokio::select! {
             () = writer.gone() => return,
             admitted = self.admit(&headers, query) => admitted,
         };
         match admitted {
-            Ok((identity, opening)) => {
-                let sink = SseSink::new(writer, opening);
+            Ok((identity, opening, subject)) => {
+                let places = Places { _client: client, _subject: subject };
+                let sink = SseSink::new(writer, opening, places);
                 if let Err(error) = self.0.hub.connect(&self.0.protocol, identity, sink).await {
                     count("not_connected");
                     tracing::debug!(%error, "connection not taken");
@@ -185,15 +201,27 @@ impl Sse {
         drop(pass);
     }
 
-    async fn admit(&self, headers: &HeaderMap, query: Query) -> Result<(Identity, Opening), Close> {
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        query: Query,
+    ) -> Result<(Identity, Opening, Option<SubjectPlace>), Close> {
         let identified = self.identify(headers, &query);
         let in_time = tokio::time::timeout(self.0.config.auth_timeout, identified).await;
-        let identity = in_time.unwrap_or(Err(Close::ServerError))?;
+        let (identity, shown) = in_time.unwrap_or(Err(Close::ServerError))?;
         may_enter(&self.0.hub, &identity)?;
-        Ok((identity, Opening { id: None, cursor: query.cursor, rooms: query.rooms }))
+        let subject = shown.then(|| self.0.config.admission.subject(&identity.subject));
+        let subject = subject.transpose().map_err(Refused::close)?;
+        let opening = Opening { id: None, cursor: query.cursor, rooms: query.rooms };
+        Ok((identity, opening, subject))
     }
 
-    async fn identify(&self, headers: &HeaderMap, query: &Query) -> Result<Identity, Close> {
+    /// Who it is, and whether a credential has shown it.
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        query: &Query,
+    ) -> Result<(Identity, bool), Close> {
         let refused = |error: AuthError| {
             tracing::debug!(%error, "not authenticated");
             error.close()
@@ -201,8 +229,13 @@ impl Sse {
         let authenticator = &self.0.authenticator;
         let presented = Credential::presented(headers, query.ticket.as_deref());
         match presented.map_err(refused)? {
-            Some(credential) => authenticator.authenticate(credential).await.map_err(refused),
-            None => authenticator.anonymous(query).ok_or(Close::Unauthenticated),
+            Some(credential) => {
+                let identity = authenticator.authenticate(credential).await.map_err(refused)?;
+                Ok((identity, true))
+            }
+            None => {
+                authenticator.anonymous(query).map(|who| (who, false)).ok_or(Close::Unauthenticated)
+            }
         }
     }
 }

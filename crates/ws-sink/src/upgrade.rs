@@ -3,37 +3,45 @@
 //! ```text
 //! request --checked--> 101 --upgraded--> credential? --no--> anonymous, or first frame in time
 //!    |                                       |                      |
-//!    '--> 400 403 426 503                    '----> identity <------'
-//!                                                    |      '--> 4500, 4002, 4004
+//!    '--> 400 403 426 429 503                '----> identity <------'
+//!                                                    |      '--> 4500, 4002, 4003, 4004
 //!                                                    '--> hub, its shard reads on
 //! ```
+//!
+//! `fanout_ws_upgrades_total` counts requests by `outcome`, `fanout_ws_aborted_total` the
+//! connections that were ended for what their client sent, by `reason`: `frames`, `codec`,
+//! `bad_frames`, `message_timeout`.
 //!
 //! A browser cannot read the status of a refused upgrade: whoever is not let in for
 //! what he is gets 101, and a close code that says why.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod first_frame;
+mod stream;
 
-use bytes::Bytes;
-use fanout::{Close, Hub, Identity, ProtocolRef, Room};
-use http::{Request, Response};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanout::{Close, Hub, Identity, ProtocolRef};
+use http::{HeaderMap, Request, Response};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::admission::rate::Used;
+use crate::admission::{Admission, Rate, Refused};
 use crate::auth::{AuthError, Authenticator, Credential};
-use crate::close::Row;
-use crate::codec::{Decoder, Limits, Message, encode};
+use crate::codec::{Decoder, Limits};
+use crate::door::{Client, Held};
 use crate::events::ClientEvents;
-use crate::gate::{Gate, Pass, may_enter, unavailable};
-use crate::handshake::{Handshake, MAX_ROOMS, Origins, Query, Refusal};
-use crate::protocol::{self, Native, Own, Request as Frame};
-use crate::sink::{Opening, Shared, WsSink};
+use crate::gate::{Gate, Pass, Places, may_enter, unavailable};
+use crate::handshake::{Handshake, Origins, Query, Refusal};
+use crate::protocol::Native;
+use crate::sink::{Newcomer, Opening, Pace, Shared, WsSink};
 #[cfg(unix)]
 use crate::socket::Tcp;
 use crate::socket::{Socket, Woken};
+use first_frame::FirstFrame;
+use stream::Stream;
 
 /// What a [`Ws`] lets in. Each bound has a default.
 #[derive(Clone, Debug)]
@@ -52,6 +60,15 @@ pub struct WsConfig {
     /// half of them for its own book-keeping. `None` leaves it to the kernel, which takes
     /// megabytes. 64 KiB; clients far away with much to get need more.
     pub send_buffer: Option<usize>,
+    /// Frames of one client, pings and empty fragments too; one that sends more is closed
+    /// with 4003. 100 a second, 500 at once.
+    pub frames: Rate,
+    /// How long a frame or a message, all its fragments together, may stay incomplete. Seen
+    /// to whenever something comes, and at each heartbeat. 10 s.
+    pub message_timeout: Duration,
+    /// How many may come in, and how often. To be shared with the
+    /// [`Door`](crate::door::Door) and with [`SseConfig`](crate::SseConfig).
+    pub admission: Admission,
 }
 
 impl Default for WsConfig {
@@ -62,6 +79,9 @@ impl Default for WsConfig {
             pending: 1024,
             auth_timeout: Duration::from_secs(5),
             send_buffer: Some(64 * 1024),
+            frames: Rate::new(100, 500),
+            message_timeout: Duration::from_secs(10),
+            admission: Admission::default(),
         }
     }
 }
@@ -77,6 +97,14 @@ impl Default for WsConfig {
 /// ```
 #[derive(Clone)]
 pub struct Ws(Arc<Inner>);
+
+/// What a client came with, and what it holds until it is in.
+struct Arrival {
+    headers: HeaderMap,
+    query: Query,
+    client: Option<Held>,
+    _pass: Pass,
+}
 
 struct Inner {
     hub: Hub,
@@ -111,13 +139,23 @@ impl Ws {
         config: WsConfig,
         ready: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let shared =
-            Shared { authenticator: Arc::new(authenticator), limits: config.limits, events: None };
+        let pace = Pace {
+            frames: config.frames,
+            message_timeout: config.message_timeout,
+            retry_after: config.admission.limits().retry_after,
+            start: Instant::now(),
+        };
+        let shared = Shared {
+            authenticator: Arc::new(authenticator),
+            limits: config.limits,
+            events: None,
+            pace,
+        };
         Self(Arc::new(Inner {
             native: hub.protocol(Native),
             hub: hub.clone(),
             shared: Arc::new(shared),
-            gate: Gate::new(config.pending, ready),
+            gate: Gate::new(config.pending, config.admission.clone(), ready),
             config,
         }))
     }
@@ -133,6 +171,7 @@ impl Ws {
                 authenticator: shared.authenticator.clone(),
                 limits: shared.limits,
                 events: Some(Box::new(events)),
+                pace: shared.pace,
             }),
             config: config.clone(),
             gate: gate.clone(),
@@ -161,17 +200,20 @@ impl Ws {
         let Some(upgrade) = head.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
             return unavailable("this server cannot upgrade connections");
         };
-        let permit = match self.0.gate.enter() {
-            Ok(permit) => permit,
+        let client = head.extensions.remove::<Client>();
+        let pass = match self.0.gate.enter(client.as_ref()) {
+            Ok(pass) => pass,
             Err(shut) => {
                 count(shut.name());
                 return shut.response();
             }
         };
         let ws = self.clone();
+        let client = client.map(Client::into_held);
+        let arrival = Arrival { headers: head.headers, query, client, _pass: pass };
         tokio::spawn(async move {
             match upgrade.await {
-                Ok(upgraded) => ws.open(upgraded, head.headers, query, permit).await,
+                Ok(upgraded) => ws.open(upgraded, arrival).await,
                 Err(error) => tracing::debug!(%error, "upgrade failed"),
             }
         });
@@ -179,30 +221,23 @@ impl Ws {
         handshake.response()
     }
 
-    async fn open(&self, upgraded: Upgraded, headers: http::HeaderMap, query: Query, permit: Pass) {
-        let downcast = tcp(upgraded);
-        #[cfg(unix)]
-        if self.0.hub.watches_sockets() {
-            match downcast {
-                Ok((stream, first)) => {
-                    self.tune(&stream);
-                    return self.admit(stream, &first, headers, query, permit, Tcp::new).await;
-                }
-                Err(upgraded) => {
-                    let (io, woken) = (TokioIo::new(upgraded), |io| Ok(Woken::new(io)));
-                    return self.admit(io, &[], headers, query, permit, woken).await;
-                }
-            }
-        }
-        match downcast {
-            Ok((stream, first)) => {
+    async fn open(&self, upgraded: Upgraded, arrival: Arrival) {
+        match stream::of(upgraded) {
+            Stream::Tcp(stream, first) => {
                 self.tune(&stream);
-                let woken = |io| Ok(Woken::new(io));
-                self.admit(stream, &first, headers, query, permit, woken).await;
+                #[cfg(unix)]
+                if self.0.hub.watches_sockets() {
+                    return self.admit(stream, &first, arrival, Tcp::new).await;
+                }
+                self.admit(stream, &first, arrival, |io| Ok(Woken::new(io))).await;
             }
-            Err(upgraded) => {
-                let (io, woken) = (TokioIo::new(upgraded), |io| Ok(Woken::new(io)));
-                self.admit(io, &[], headers, query, permit, woken).await;
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream, first) => {
+                self.tune(stream.get_ref().0);
+                self.admit(stream, &first, arrival, |io| Ok(Woken::new(io))).await;
+            }
+            Stream::Other(stream) => {
+                self.admit(stream, &[], arrival, |io| Ok(Woken::new(io))).await;
             }
         }
     }
@@ -222,9 +257,7 @@ impl Ws {
         &self,
         mut io: I,
         first: &[u8],
-        headers: http::HeaderMap,
-        query: Query,
-        permit: Pass,
+        arrival: Arrival,
         socket: impl FnOnce(I) -> std::io::Result<S>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin,
@@ -233,17 +266,30 @@ impl Ws {
         // What came right behind the handshake.
         let mut first = first.to_vec();
         drop(decoder.feed(&mut first, &self.0.config.limits));
-        let identified = self.identify(&mut io, &mut decoder, &headers, query);
+        let Arrival { headers, query, client, _pass } = arrival;
+        // Who is not let in counts until he has gone.
+        let _held = client.clone();
+        let mut frames = Used::default();
+        let reader = FirstFrame {
+            io: &mut io,
+            decoder: &mut decoder,
+            frames: &mut frames,
+            shared: &self.0.shared,
+        };
+        let identified = self.identify(reader, &headers, query);
         let in_time = tokio::time::timeout(self.0.config.auth_timeout, identified).await;
         let identified = in_time.unwrap_or(Err(Some(Close::Unauthenticated)));
-        let admitted = identified.and_then(|(identity, opening)| {
+        let admitted = identified.and_then(|(identity, opening, shown)| {
             may_enter(&self.0.hub, &identity).map_err(Some)?;
-            Ok((identity, opening))
+            let place = shown.then(|| self.0.config.admission.subject(&identity.subject));
+            let place = place.transpose().map_err(|refused| Some(Refused::close(refused)))?;
+            Ok((identity, opening, Places { _client: client, _subject: place }))
         });
         match admitted {
-            Ok((identity, opening)) => match socket(io) {
+            Ok((identity, opening, places)) => match socket(io) {
                 Ok(socket) => {
-                    let sink = WsSink::new(socket, decoder, self.0.shared.clone(), opening);
+                    let newcomer = Newcomer { decoder, frames, opening, places };
+                    let sink = WsSink::new(socket, self.0.shared.clone(), newcomer);
                     if let Err(error) = self.0.hub.connect(&self.0.native, identity, sink).await {
                         count("not_connected");
                         tracing::debug!(%error, "connection not taken");
@@ -254,141 +300,40 @@ impl Ws {
             Err(close) => {
                 count("not_admitted");
                 if let Some(close) = close {
-                    let said = refuse(&mut io, &close);
+                    let said = first_frame::refuse(&mut io, &close);
                     let _ = tokio::time::timeout(self.0.config.auth_timeout, said).await;
                 }
             }
         }
-        drop(permit);
     }
 
-    /// The identity, from what the request carried or from the first frame. `Err(None)`
-    /// where the client has gone.
+    /// The identity, from what the request carried or from the first frame, and whether a
+    /// credential has shown it. `Err(None)` where the client has gone.
     async fn identify<I: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        io: &mut I,
-        decoder: &mut Decoder,
-        headers: &http::HeaderMap,
+        reader: FirstFrame<'_, I>,
+        headers: &HeaderMap,
         query: Query,
-    ) -> Result<(Identity, Opening), Option<Close>> {
+    ) -> Result<(Identity, Opening, bool), Option<Close>> {
         let authenticator = &self.0.shared.authenticator;
         let refused = |error: AuthError| {
             tracing::debug!(%error, "not authenticated");
             Some(error.close())
         };
         let presented = Credential::presented(headers, query.ticket.as_deref());
-        let Some(credential) = presented.map_err(refused)? else {
-            if let Some(identity) = authenticator.anonymous(&query) {
-                let opening = Opening { id: None, cursor: query.cursor, rooms: query.rooms };
-                return Ok((identity, opening));
-            }
-            return self.first_frame(io, decoder, query).await;
+        let (identity, opening) = if let Some(credential) = presented.map_err(refused)? {
+            let identity = authenticator.authenticate(credential).await.map_err(refused)?;
+            (identity, Opening { id: None, cursor: query.cursor, rooms: query.rooms })
+        } else if let Some(identity) = authenticator.anonymous(&query) {
+            let opening = Opening { id: None, cursor: query.cursor, rooms: query.rooms };
+            return Ok((identity, opening, false));
+        } else {
+            let (token, opening) = reader.read(query).await?;
+            let credential = Credential::Bearer(&token).checked().map_err(refused)?;
+            (authenticator.authenticate(credential).await.map_err(refused)?, opening)
         };
-        let identity = authenticator.authenticate(credential).await.map_err(refused)?;
-        Ok((identity, Opening { id: None, cursor: query.cursor, rooms: query.rooms }))
+        Ok((identity, opening, true))
     }
-
-    async fn first_frame<I: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        io: &mut I,
-        decoder: &mut Decoder,
-        query: Query,
-    ) -> Result<(Identity, Opening), Option<Close>> {
-        let (auth, id) = loop {
-            if let Some(auth) = next_auth(io, decoder, &self.0.config.limits).await? {
-                break auth;
-            }
-        };
-        let mut opening = Opening { id, cursor: query.cursor, rooms: query.rooms };
-        opening.cursor = auth.cursor.or(opening.cursor);
-        for room in &auth.rooms {
-            let Ok(room) = Room::new(room) else { return Err(Some(Close::Protocol)) };
-            if !opening.rooms.contains(&room) {
-                opening.rooms.push(room);
-            }
-        }
-        if opening.rooms.len() > MAX_ROOMS {
-            return Err(Some(Close::Protocol));
-        }
-        let credential = Credential::Bearer(&auth.token).checked();
-        let identity = match credential {
-            Ok(credential) => self.0.shared.authenticator.authenticate(credential).await,
-            Err(error) => Err(error),
-        };
-        let identity = identity.map_err(|error| {
-            tracing::debug!(%error, "not authenticated");
-            Some(error.close())
-        })?;
-        Ok((identity, opening))
-    }
-}
-
-/// The TCP socket under an upgraded connection, with what was read beyond the request.
-/// Servers that tell HTTP/1 from HTTP/2 by looking at the first bytes, such as axum's,
-/// have it inside of a reader of their own.
-fn tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
-    type Io = TokioIo<TcpStream>;
-    match auto::upgrade::downcast::<Io>(upgraded) {
-        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
-        Err(upgraded) => {
-            let parts = upgraded.downcast::<Io>()?;
-            Ok((parts.io.into_inner(), parts.read_buf))
-        }
-    }
-}
-
-/// Reads until there is an `auth` frame; `None` where more has to be read.
-async fn next_auth<I: AsyncRead + AsyncWrite + Unpin>(
-    io: &mut I,
-    decoder: &mut Decoder,
-    limits: &Limits,
-) -> Result<Option<(protocol::Auth, protocol::Id)>, Option<Close>> {
-    let mut buffer = vec![0; 4096];
-    let read = if decoder.unread() > 0 {
-        0
-    } else {
-        match io.read(&mut buffer).await {
-            Ok(0) | Err(_) => return Err(None),
-            Ok(read) => read,
-        }
-    };
-    let mut pongs = bytes::BytesMut::new();
-    let mut found = None;
-    {
-        let mut messages = decoder.feed(&mut buffer[..read], limits);
-        loop {
-            match messages.next_message() {
-                Ok(None) => break,
-                Ok(Some(Message::Text(text))) => match protocol::request(text) {
-                    Ok((Frame::Own(Own::Auth(Some(auth))), id)) => {
-                        found = Some((auth, id));
-                        break;
-                    }
-                    _ => return Err(Some(Close::Unauthenticated)),
-                },
-                Ok(Some(Message::Ping(payload))) => {
-                    encode::pong(&mut pongs, payload).expect("a ping's payload fits a pong");
-                }
-                Ok(Some(Message::Close(_))) => return Err(Some(Close::Normal)),
-                Ok(Some(_)) => {}
-                Err(error) => return Err(Some(error.into())),
-            }
-        }
-    }
-    if !pongs.is_empty() && io.write_all(&pongs).await.is_err() {
-        return Err(None);
-    }
-    Ok(found)
-}
-
-/// Says why, and waits until the client has heard it: closing a socket that has
-/// unread bytes would throw away what was sent.
-async fn refuse<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I, close: &Close) {
-    if io.write_all(&Row::of(close).frame()).await.is_err() || io.shutdown().await.is_err() {
-        return;
-    }
-    let mut rest = vec![0; 4096];
-    while matches!(io.read(&mut rest).await, Ok(read) if read > 0) {}
 }
 
 fn count(outcome: &'static str) {

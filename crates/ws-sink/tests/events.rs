@@ -59,7 +59,10 @@ struct Heard {
 }
 
 async fn start(permits: usize) -> Heard {
-    let hub = Hub::builder(access()).shards(1).readiness(Sockets::new).build().unwrap();
+    let mut limits = fanout::Limits::default();
+    limits.requests = fanout::RequestRate { per_second: 1_000, burst: 1_000 };
+    let builder = Hub::builder(access()).limits(limits);
+    let hub = builder.shards(1).readiness(Sockets::new).build().unwrap();
     let (sender, batches) = mpsc::channel(16);
     let may = Arc::new(Semaphore::new(permits));
     let told = Told { batches: sender, may: may.clone() };

@@ -5,24 +5,21 @@ use std::time::{Duration, SystemTime};
 
 use fanout::Identity;
 use futures::future::{BoxFuture, FutureExt, ready};
-use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use jsonwebtoken::errors::Error as JwtError;
+use jsonwebtoken::{EncodingKey, Header};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::{AuthError, Authenticator, Credential, MAX_CREDENTIAL_BYTES};
-
-/// Most bytes of a token's subject.
-pub const MAX_SUBJECT_BYTES: usize = 256;
-
-/// Most roles of a token.
-pub const MAX_ROLES: usize = 16;
+use super::claims::{ClaimMap, check_roles, check_subject};
+use super::keys::Key;
+use super::token::Verifier;
+use super::{Algorithm, AuthError, Authenticator, Credential, MAX_CREDENTIAL_BYTES};
 
 /// Signs and vouches for tokens by one secret that all who sign and check share.
 ///
-/// The algorithm is HS256, whatever a token says. `exp` must be there, `nbf` is checked,
-/// `sub` is the subject (1 to 256 bytes), `roles` an array of at most 16 strings. A token
-/// for somebody else (`aud`) is refused.
+/// The algorithm is HS256, whatever a token says. `exp` must be there, `nbf` and `iat` are
+/// checked, `sub` is the subject (1 to 256 bytes), `roles` at most 16 strings. A token for
+/// somebody else (`aud`) is refused. Tokens are checked as by [`Jwt`](super::Jwt).
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -39,8 +36,8 @@ pub const MAX_ROLES: usize = 16;
 /// ```
 pub struct Hs256 {
     signing: EncodingKey,
-    checking: DecodingKey,
-    validation: Validation,
+    checking: Key,
+    verifier: Verifier,
 }
 
 /// Why a secret is none.
@@ -53,6 +50,9 @@ pub enum SecretError {
         /// How many it has.
         len: usize,
     },
+    /// It is the text of a key, which others may have: whoever has it could sign.
+    #[error("secret is a key as PEM: it has to be random bytes that nobody else knows")]
+    Pem,
 }
 
 /// Why no token was made. Retrying cannot help.
@@ -76,23 +76,13 @@ pub enum SignError {
     Failed(#[source] JwtError),
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    // That these two are there is checked with the times, after the signature: a refusal
-    // then says which is missing.
-    #[serde(default)]
-    sub: Option<String>,
-    #[serde(default)]
-    exp: Option<Number>,
-    #[serde(default)]
-    roles: Vec<String>,
-}
-
 #[derive(Serialize)]
 struct Signed<'a> {
     sub: &'a str,
     roles: Vec<&'a str>,
     exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<u64>,
     #[serde(flatten)]
     extra: &'a Map<String, Value>,
 }
@@ -110,23 +100,18 @@ impl Hs256 {
     /// With this secret.
     ///
     /// # Errors
-    /// [`SecretError::TooShort`] below 32 bytes.
+    /// [`SecretError::TooShort`] below 32 bytes, [`SecretError::Pem`] for the text of a PEM.
     pub fn new(secret: &[u8]) -> Result<Self, SecretError> {
-        if secret.len() < Self::MIN_SECRET_BYTES {
-            return Err(SecretError::TooShort { len: secret.len() });
-        }
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        validation.validate_nbf = true;
-        validation.leeway = Self::DEFAULT_LEEWAY.as_secs();
-        let signing = EncodingKey::from_secret(secret);
-        Ok(Self { signing, checking: DecodingKey::from_secret(secret), validation })
+        let checking = Key::secret(secret)?;
+        let mut verifier = Verifier::new(Algorithm::Hs256);
+        verifier.claims = ClaimMap::default().optional_roles();
+        Ok(Self { signing: EncodingKey::from_secret(secret), checking, verifier })
     }
 
     /// Sets how far clocks may be apart, in whole seconds and at most
     /// [`MAX_LEEWAY`](Self::MAX_LEEWAY). Tokens live that much longer.
     pub fn with_leeway(mut self, leeway: Duration) -> Self {
-        self.validation.leeway = leeway.min(Self::MAX_LEEWAY).as_secs();
+        self.verifier.set_leeway(leeway);
         self
     }
 
@@ -137,26 +122,12 @@ impl Hs256 {
     /// [`AuthError::Expired`] only for tokens that were good once, [`AuthError::Invalid`]
     /// for all else.
     pub fn verify(&self, token: &str) -> Result<Identity, AuthError> {
-        Credential::Bearer(token).checked()?;
-        let data = jsonwebtoken::decode::<Claims>(token, &self.checking, &self.validation)
-            .map_err(|error| refusal(error.kind()))?;
-        // RFC 7515, 4.1.11: what is critical and not understood must be refused.
-        if data.header.crit.is_some() {
-            return Err(AuthError::Invalid("`crit` asks for what is not understood"));
-        }
-        let Claims { sub, roles, exp } = data.claims;
-        let sub = sub.unwrap_or_default();
-        check_subject(&sub).map_err(AuthError::Invalid)?;
-        check_roles(roles.len(), roles.iter().map(String::as_str)).map_err(AuthError::Invalid)?;
-        let end = exp
-            .as_ref()
-            .and_then(numeric_date)
-            .and_then(|end| end.checked_add(Duration::from_secs(self.validation.leeway)))
-            .ok_or(AuthError::Invalid("`exp` is no time"))?;
-        Ok(Identity::new(sub, roles.iter().map(String::as_str)).with_expiry(Some(end)))
+        let presented = self.verifier.present(token)?;
+        self.verifier.verify(&presented, &self.checking, SystemTime::now())
     }
 
-    /// A token for `identity`, with more claims beside those made from it. For logins of
+    /// A token for `identity`, with more claims beside those made from it. It is of now
+    /// (`iat`), where neither the identity nor the claims say of when. For logins of
     /// a development server and for tests; in production, tokens come from whoever knows
     /// passwords.
     ///
@@ -170,19 +141,23 @@ impl Hs256 {
     ) -> Result<String, SignError> {
         check_subject(&identity.subject).map_err(SignError::Identity)?;
         let roles: Vec<_> = identity.roles.iter().map(fanout::Role::as_str).collect();
-        check_roles(roles.len(), roles.iter().copied()).map_err(SignError::Identity)?;
+        check_roles(&roles).map_err(SignError::Identity)?;
         let end = identity.expires_at.ok_or(SignError::Identity("it has no expiry"))?;
-        let exp = end
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_err(|_| SignError::Identity("its expiry is before 1970"))?
-            .as_secs();
+        let exp = seconds(end).ok_or(SignError::Identity("its expiry is before 1970"))?;
+        // Without it, no token could be told from those made before a revocation.
+        let iat = match identity.issued_at {
+            _ if extra.contains_key("iat") => None,
+            Some(at) => Some(seconds(at).ok_or(SignError::Identity("it was issued before 1970"))?),
+            None => seconds(SystemTime::now()),
+        };
         if let Some(name) = ["sub", "roles", "exp", "aud"].iter().find(|n| extra.contains_key(**n))
         {
             return Err(SignError::Reserved((*name).to_owned()));
         }
-        let claims = Signed { sub: &identity.subject, roles, exp, extra };
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
-            .map_err(SignError::Failed)?;
+        let claims = Signed { sub: &identity.subject, roles, exp, iat, extra };
+        let header = Header::new(Algorithm::Hs256.library());
+        let token =
+            jsonwebtoken::encode(&header, &claims, &self.signing).map_err(SignError::Failed)?;
         if token.len() > MAX_CREDENTIAL_BYTES {
             return Err(SignError::TooLong { len: token.len() });
         }
@@ -206,57 +181,17 @@ impl Authenticator for Hs256 {
 
 impl fmt::Debug for Hs256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hs256").field("leeway", &self.validation.leeway).finish_non_exhaustive()
+        f.debug_struct("Hs256").field("leeway", &self.verifier.leeway).finish_non_exhaustive()
     }
 }
 
-fn check_subject(subject: &str) -> Result<(), &'static str> {
-    match subject.len() {
-        1..=MAX_SUBJECT_BYTES => Ok(()),
-        _ => Err("the subject (`sub`) is 1 to 256 bytes"),
-    }
-}
-
-fn check_roles<'a>(
-    len: usize,
-    mut roles: impl Iterator<Item = &'a str>,
-) -> Result<(), &'static str> {
-    if len > MAX_ROLES {
-        return Err("at most 16 `roles`");
-    }
-    if roles.any(str::is_empty) {
-        return Err("an entry of `roles` is empty");
-    }
-    Ok(())
-}
-
-/// RFC 7519's `NumericDate`: seconds, with a fraction if somebody likes.
-fn numeric_date(number: &Number) -> Option<SystemTime> {
-    let since = match number.as_u64() {
-        Some(seconds) => Duration::from_secs(seconds),
-        None => Duration::try_from_secs_f64(number.as_f64()?).ok()?,
-    };
-    SystemTime::UNIX_EPOCH.checked_add(since)
-}
-
-/// What the log may know: which check failed, and nothing of the token. The errors of
-/// the parsers beneath would quote it.
-fn refusal(kind: &ErrorKind) -> AuthError {
-    AuthError::Invalid(match kind {
-        ErrorKind::ExpiredSignature => return AuthError::Expired,
-        ErrorKind::InvalidSignature => "the signature is not ours",
-        ErrorKind::InvalidAlgorithm => "the algorithm is not HS256",
-        ErrorKind::ImmatureSignature => "`nbf` is in the future",
-        ErrorKind::InvalidAudience => "`aud` is somebody else",
-        ErrorKind::MissingRequiredClaim(_) => "`exp` or `sub` is missing",
-        ErrorKind::InvalidClaimFormat(_) => "`exp` or `nbf` is no time",
-        ErrorKind::Json(_) => "the header or the claims are not as they should be",
-        _ => "not a JWT",
-    })
+fn seconds(time: SystemTime) -> Option<u64> {
+    time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 #[cfg(test)]
 mod tests {
+    use jsonwebtoken::Algorithm;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -266,6 +201,7 @@ mod tests {
     /// In a distant future, and long ago.
     const LATER: u64 = 32_503_680_000;
     const LONG_AGO: u64 = 1_000_000_000;
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn tokens() -> Hs256 {
         Hs256::new(SECRET).unwrap()
@@ -301,6 +237,22 @@ mod tests {
         assert_eq!(back.expires_at, Some(end + Hs256::DEFAULT_LEEWAY));
         let strict = tokens().with_leeway(Duration::ZERO);
         assert_eq!(strict.verify(&token).unwrap().expires_at, Some(end));
+    }
+
+    #[test]
+    fn a_token_says_when_it_was_made() {
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(LATER);
+        let ann = Identity::new("ann", ["user"]).with_expiry(Some(end));
+        let issued = |ann: &Identity, extra: Value| {
+            let token = tokens().sign(ann, extra.as_object().unwrap()).unwrap();
+            tokens().verify(&token).unwrap().issued_at.unwrap()
+        };
+        assert!(issued(&ann, json!({})).elapsed().unwrap() < HOUR);
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(LONG_AGO);
+        let old = ann.with_issued_at(Some(then));
+        assert_eq!(issued(&old, json!({})), then);
+        let said = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        assert_eq!(issued(&old, json!({"iat": 7})), said);
     }
 
     #[test]
@@ -364,7 +316,7 @@ mod tests {
         }
         let nbf = |nbf: Value| of(&json!({"sub": "ann", "exp": LATER, "nbf": nbf}));
         assert_eq!(why(&nbf(json!(LATER - 1))), "`nbf` is in the future");
-        assert_eq!(why(&nbf(json!("x"))), "`exp` or `nbf` is no time");
+        assert_eq!(why(&nbf(json!("x"))), "`nbf` is no time");
         assert!(tokens().verify(&nbf(json!(LONG_AGO))).is_ok());
     }
 
@@ -388,7 +340,7 @@ mod tests {
         assert!(why(&claims("", roles(1))).contains("1 to 256"));
         assert!(why(&claims("ann", roles(17))).contains("at most 16"));
         assert!(why(&claims("ann", json!([""]))).contains("empty"));
-        for odd in [json!("admin"), json!([1]), json!(null), json!({"admin": true})] {
+        for odd in [json!([1]), json!(null), json!({"admin": true})] {
             why(&claims("ann", odd));
         }
         why(&of(&json!({"sub": 42, "exp": LATER})));
@@ -410,6 +362,8 @@ mod tests {
         assert!(matches!(sign(endless, json!({})), Err(SignError::Identity(_))));
         let nobody = Identity::new("", ["user"]).with_expiry(end);
         assert!(matches!(sign(nobody, json!({})), Err(SignError::Identity(_))));
+        let old = ann.clone().with_issued_at(SystemTime::UNIX_EPOCH.checked_sub(HOUR));
+        assert!(matches!(sign(old, json!({})), Err(SignError::Identity(_))));
         let many = Identity::new("ann", vec!["user"; 17]).with_expiry(end);
         assert!(matches!(sign(many, json!({})), Err(SignError::Identity(_))));
         for name in ["sub", "roles", "exp", "aud"] {
@@ -441,7 +395,7 @@ mod tests {
     #[test]
     fn nothing_of_a_token_or_secret_is_shown() {
         let secret = std::str::from_utf8(SECRET).unwrap();
-        let bad_claims = of(&json!({"sub": "ann", "exp": LATER, "roles": "topsecret"}));
+        let bad_claims = of(&json!({"sub": "ann", "exp": LATER, "roles": {"topsecret": 1}}));
         let error = tokens().verify(&bad_claims).unwrap_err();
         let shown = format!("{:?} {error:?} {error}", tokens());
         assert!(!shown.contains(secret) && !shown.contains("topsecret"), "{shown}");

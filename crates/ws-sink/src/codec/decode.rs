@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Cursor;
 use std::ops::Range;
+use std::time::Instant;
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
@@ -54,7 +55,7 @@ impl Decoder {
             }
             _ => Buffer::Fed(input),
         };
-        Messages { decoder: self, buffer, at, done: Vec::new(), limits }
+        Messages { decoder: self, buffer, at, done: Vec::new(), frames: 0, limits }
     }
 
     /// Bytes that were fed and not looked at, because the messages were not taken.
@@ -69,6 +70,13 @@ impl Decoder {
     /// given a deadline.
     pub fn is_incomplete(&self) -> bool {
         matches!(self.0, State::Busy(_))
+    }
+
+    /// Since when part of a frame or message is kept: since the first call of this that found
+    /// it so, which is to come when all was read that had arrived.
+    pub fn incomplete_since(&mut self, now: Instant) -> Option<Instant> {
+        let partial = self.partial().filter(|partial| partial.is_incomplete())?;
+        Some(*partial.since.get_or_insert(now))
     }
 
     /// Whether a close frame or an error has ended the input.
@@ -161,6 +169,7 @@ pub struct Messages<'a> {
     at: usize,
     /// The payload that the message given out last was put together in.
     done: Vec<u8>,
+    frames: u32,
     limits: &'a Limits,
 }
 
@@ -205,6 +214,12 @@ impl Messages<'_> {
         message.map(Some)
     }
 
+    /// Frames that have begun since this was asked last: whole messages, fragments, pings,
+    /// whether they have anything in them or not.
+    pub fn take_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.frames)
+    }
+
     /// Reads on until a payload is whole.
     fn advance(&mut self) -> Result<Option<Found>, CodecError> {
         while !self.decoder.is_closed() {
@@ -215,6 +230,7 @@ impl Messages<'_> {
                 self.at = buffer.len();
                 break;
             };
+            self.frames += u32::from(header_len > 0);
             let start = self.at + header_len;
             let end = start + frame.missing.min(buffer.len() - start);
             self.at = end;
@@ -224,6 +240,7 @@ impl Messages<'_> {
             let fresh = self.decoder.partial().is_none_or(|partial| partial.frame.is_none());
             let alone = frame.kind.alone().filter(|_| fresh && frame.missing == 0);
             if let Some(kind) = alone {
+                self.decoder.partial().map(Partial::rest);
                 return Ok(Some(Found { kind, place: Some(start..end) }));
             }
             let partial = self.decoder.busy();
@@ -232,6 +249,7 @@ impl Messages<'_> {
                 break;
             }
             if let Some((kind, payload)) = partial.take_whole(&frame) {
+                partial.rest();
                 self.done = payload;
                 return Ok(Some(Found { kind, place: None }));
             }

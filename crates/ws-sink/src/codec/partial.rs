@@ -1,5 +1,7 @@
 //! What is kept of something incomplete.
 
+use std::time::Instant;
+
 use super::{CodecError, Limits, MAX_CONTROL_BYTES};
 
 /// Longest header of a frame: two bytes, eight of length, four of mask.
@@ -67,11 +69,25 @@ pub(super) struct Partial {
     /// once for each.
     pub(super) unread: Vec<u8>,
     pub(super) unread_at: usize,
+    /// Since when it is incomplete, where somebody has asked.
+    pub(super) since: Option<Instant>,
 }
 
 impl Partial {
     pub(super) fn is_empty(&self) -> bool {
-        self.head.len() == 0 && self.frame.is_none() && self.message.is_none() && self.unread() == 0
+        !self.is_incomplete() && self.unread() == 0
+    }
+
+    /// Whether the client has begun something, and not ended it.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.head.len() > 0 || self.frame.is_some() || self.message.is_some()
+    }
+
+    /// A payload is whole: unless it stands within a message, what comes next is another.
+    pub(super) fn rest(&mut self) {
+        if self.message.is_none() {
+            self.since = None;
+        }
     }
 
     pub(super) fn unread(&self) -> usize {

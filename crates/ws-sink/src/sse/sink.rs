@@ -5,23 +5,25 @@
 
 use std::io::{self, IoSlice};
 
-use fanout::{Close, Gap, Input, Session, Sink};
+use fanout::{Close, Gap, Input, Renewed, Session, Sink};
 
 use super::pipe::Writer;
 use super::stream::{self, COMMENT};
+use crate::gate::Places;
 use crate::protocol;
-use crate::sink::Opening;
+use crate::sink::{Opening, changed};
 
 /// One stream of events. While it is idle it holds no buffer.
 pub(crate) struct SseSink {
     writer: Writer,
     /// What the client came with, until it is in.
     opening: Option<Box<Opening>>,
+    _places: Places,
 }
 
 impl SseSink {
-    pub(crate) fn new(writer: Writer, opening: Opening) -> Self {
-        Self { writer, opening: Some(Box::new(opening)) }
+    pub(crate) fn new(writer: Writer, opening: Opening, places: Places) -> Self {
+        Self { writer, opening: Some(Box::new(opening)), _places: places }
     }
 }
 
@@ -55,6 +57,12 @@ impl Sink for SseSink {
         let cursor = session.cursor();
         let gap = protocol::gap(gap.reason.name(), &gap.rooms);
         session.send(stream::event(&gap, cursor.as_ref()));
+    }
+
+    fn renewed(&mut self, session: &mut Session<'_>, renewed: &Renewed) {
+        for said in changed(session, None, renewed) {
+            session.send(stream::event(&said, None));
+        }
     }
 
     fn closing(&mut self, session: &mut Session<'_>, close: &Close) {

@@ -1,10 +1,11 @@
 //! From what is in Kafka to what has to be told: the shop's own router, record by record.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use fanout::{Body, Emission, Event, Json, Lane, Router as _};
+use fanout::{Body, Emission, Event, Json, Lane, Redaction, Router as _, View};
 use order_server::routing::ShopRouter;
+use order_server::{access, views};
 
 use crate::judge::{Emitted, LaneLog, Log, Room, Told};
 use crate::reader::{Record, Records};
@@ -60,15 +61,25 @@ pub(crate) fn emissions_of(lane: &Arc<Lane>, offset: i64, record: &Record) -> Ve
     }
 }
 
+/// What each role sees, by the shop's own declaration.
+static REDACTION: LazyLock<Redaction> =
+    LazyLock::new(|| views::redaction(&access::policy()).expect("the shop starts with it"));
+
 fn told(emission: &Emission, texts: &Texts) -> Told {
     let room = if let [room] = &emission.rooms[..] { Some(room.as_str()) } else { None };
     let number = |json: &Json| texts.number(&said(&emission.event, room, json.as_str()));
+    let seen = |view: &View, json: &Json| {
+        let seen = REDACTION.apply(&emission.event, view, json)?;
+        Some((view.as_str().to_owned(), number(&seen)))
+    };
     match &emission.body {
-        Body::Shared(json) => Told::Shared(number(json)),
+        Body::Shared(json) if !REDACTION.declares(&emission.event) => Told::Shared(number(json)),
+        Body::Shared(json) => {
+            let views = [access::ADMIN, access::SUPPORT, access::USER].map(View::from);
+            Told::PerView(views.iter().filter_map(|view| seen(view, json)).collect())
+        }
         Body::PerView(views) => {
-            let view =
-                |(view, json): &(fanout::View, Json)| (view.as_str().to_owned(), number(json));
-            Told::PerView(views.iter().map(view).collect())
+            Told::PerView(views.iter().filter_map(|(view, json)| seen(view, json)).collect())
         }
     }
 }
@@ -99,8 +110,10 @@ mod tests {
         let places: Vec<_> = lane.emissions.iter().map(|e| (e.offset, e.nth, e.time)).collect();
         assert_eq!(places[..4], [(3, 0, 7), (3, 1, 7), (3, 2, 7), (8, 0, 7)]);
         assert_eq!(lane.emissions[0].rooms, ["user:ann".into(), "orders:ann".into()]);
-        let Told::Shared(said) = lane.emissions[2].told else { panic!("{log:?}") };
-        let said = texts.text(said);
+        let Told::PerView(views) = &lane.emissions[2].told else { panic!("{log:?}") };
+        let [(admin, said), (support, _)] = &views[..] else { panic!("{views:?}") };
+        assert_eq!((admin.as_str(), support.as_str()), ("admin", "support"));
+        let said = texts.text(*said);
         assert!(said.starts_with("admin:order:created\nadmin:dashboard\n{"), "{said}");
         assert!(said.contains(r#""timestamp":"1970-01-01T00:00:00.007Z""#), "{said}");
     }

@@ -73,7 +73,7 @@ function sentence(text) {
 
 const order = (id) => `/api/orders/${encodeURIComponent(id)}`;
 
-export const login = (email) => call("POST", "/api/login", { body: { email } });
+export const login = (email, role) => call("POST", "/api/login", { body: { email, role } });
 
 export const listOrders = ({ limit = 50, before } = {}) =>
   call("GET", `/api/orders?${new URLSearchParams({ limit, ...(before === undefined ? {} : { before }) })}`);

@@ -16,7 +16,7 @@ if (who) {
   byId("who-name").textContent = who.email ?? who.subject;
   byId("log-out").addEventListener("click", () => session.end("out"));
   for (const link of document.querySelectorAll("[data-needs]")) {
-    link.hidden = link.dataset.needs === "admin" && !session.isAdmin(who);
+    link.hidden = !(link.dataset.needs === "admin" ? session.seesAll(who) : session.buys(who));
   }
 }
 
@@ -24,7 +24,7 @@ if (page === "login") {
   PAGES.login.run();
 } else if (!who) {
   session.end("needed");
-} else if (page === "admin" && !session.isAdmin(who)) {
+} else if (page === "admin" && !session.seesAll(who)) {
   byId("main").hidden = true;
   byId("connection").hidden = true;
   byId("not-admin").hidden = false;

@@ -15,10 +15,10 @@ export function run() {
   if (Object.hasOwn(session.ENDINGS, why)) byId("login-why").textContent = session.ENDINGS[why];
   email.value = query.get("email") ?? "";
 
-  const logIn = async (address, next) => {
+  const logIn = async (address, next, role) => {
     error.textContent = "";
     try {
-      session.start(await api.login(address), address);
+      session.start(await api.login(address, role), address);
     } catch (failure) {
       error.textContent = failure.message;
       email.focus();
@@ -40,6 +40,6 @@ export function run() {
     logIn(address, query.has("email") && address !== query.get("email") ? null : query.get("next"));
   });
   for (const button of document.querySelectorAll("button[data-email]")) {
-    button.addEventListener("click", () => logIn(button.dataset.email, null));
+    button.addEventListener("click", () => logIn(button.dataset.email, null, button.dataset.role));
   }
 }

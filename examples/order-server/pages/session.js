@@ -33,9 +33,19 @@ export function isAdmin(session) {
   return session?.roles.includes("admin") ?? false;
 }
 
+/** Admins, and support, which sees all orders without their prices and changes none. */
+export function seesAll(session) {
+  return isAdmin(session) || (session?.roles.includes("support") ?? false);
+}
+
+/** Whether they may place orders of their own. */
+export function buys(session) {
+  return isAdmin(session) || (session?.roles.includes("user") ?? false);
+}
+
 /** The page of somebody who has just logged in. */
 export function homeOf(session) {
-  return isAdmin(session) ? "/admin/orders" : "/orders";
+  return seesAll(session) ? "/admin/orders" : "/orders";
 }
 
 /** What the login page says about how one got there. */
@@ -49,6 +59,12 @@ export const ENDINGS = {
   revoked: "Your session was ended by the server.",
 };
 
+/** Whoever logs out is not to be logged in by a cookie that another client has left. */
+function forgetCookie() {
+  // Outlives the page; where it fails, there is nothing that one could do.
+  fetch("/api/logout", { method: "POST", credentials: "same-origin", keepalive: true }).catch(() => {});
+}
+
 let ending = false;
 
 /** Forgets the session and goes to the login page, which leads back to this one. */
@@ -58,6 +74,7 @@ export function end(why) {
   ending = true;
   const email = current()?.email;
   sessionStorage.removeItem(KEY);
+  if (why === "out") forgetCookie();
   const query = new URLSearchParams({ why });
   if (why !== "out") query.set("next", location.pathname);
   if (why !== "out" && email) query.set("email", email);

@@ -4,6 +4,8 @@ use fanout::{Access, RoleAccess, Room, RoomError};
 
 /// The role of who runs the shop.
 pub const ADMIN: &str = "admin";
+/// The role of who answers questions: sees all orders without prices, and changes nothing.
+pub const SUPPORT: &str = "support";
 /// The role of who buys.
 pub const USER: &str = "user";
 
@@ -15,7 +17,8 @@ pub const INVENTORY: &str = "inventory:updates";
 pub const EVERYONE: &str = "everyone";
 
 /// The shop's policy. Nobody gets into another's rooms: `{subject}` is filled in from
-/// the token, and an admin is who has the role there.
+/// the token, and an admin is who has the role there. Who has several roles is in the
+/// rooms of all, and sees what the first of them here sees ([`views`](crate::views)).
 ///
 /// # Panics
 /// Never: the patterns are constants, and a test makes it.
@@ -26,9 +29,14 @@ pub fn policy() -> Access {
             .joins(EVERYONE)
             .may_join("orders:{subject}")
             .may_join(INVENTORY)
+            .sees(role)
     };
-    Access::new([everybody(ADMIN).joins(DASHBOARD), everybody(USER)])
-        .expect("constant patterns are rooms")
+    Access::new([
+        everybody(ADMIN).joins(DASHBOARD),
+        RoleAccess::new(SUPPORT).joins(DASHBOARD).joins(EVERYONE).may_join(INVENTORY).sees(SUPPORT),
+        everybody(USER),
+    ])
+    .expect("constant patterns are rooms")
 }
 
 /// The rooms in which a buyer's orders are told of.
@@ -72,6 +80,18 @@ mod tests {
         assert_eq!(rooms(&root), ["admin:dashboard", "everyone", "user:root"]);
         assert!(may(&root, INVENTORY) && may(&root, "orders:root"));
         assert!(!may(&root, "user:ann") && !may(&root, "orders:ann"));
+    }
+
+    #[test]
+    fn support_has_the_dashboard_and_no_orders_of_its_own() {
+        let sam = Identity::new("sam", [SUPPORT]);
+        assert_eq!(rooms(&sam), ["admin:dashboard", "everyone"]);
+        assert!(may(&sam, INVENTORY) && !may(&sam, "user:sam") && !may(&sam, "orders:sam"));
+        let view = |roles: &[&str]| {
+            policy().rights(&Identity::new("x", roles.to_vec())).unwrap().view.to_string()
+        };
+        assert_eq!(view(&[USER, SUPPORT]), SUPPORT);
+        assert_eq!(view(&[USER, SUPPORT, ADMIN]), ADMIN);
     }
 
     #[test]

@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Most records of a partition that are read again at a start.
 const WARM_RECORDS: u64 = 10_000;
 
+/// The control topic's records are kept for so long beyond what is remembered of them.
+const SPARE: Duration = Duration::from_secs(24 * 3600);
+
 /// Between two tries to create the topics.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -59,6 +62,16 @@ pub enum Broker {
     },
 }
 
+/// The topic that all servers are told something by.
+#[derive(Clone, Debug)]
+pub struct ControlTopic {
+    /// Its name.
+    pub name: String,
+    /// How long what it says counts: where it is created, it keeps its records for a day
+    /// longer.
+    pub life: Duration,
+}
+
 /// Topics that are created where they are missing.
 #[derive(Clone, Copy, Debug)]
 pub struct NewTopics {
@@ -92,7 +105,11 @@ impl Broker {
     /// What the source reads: from so long before now on, where events are older than this
     /// process.
     pub fn source(&self, warm_start: Duration) -> KafkaConfig {
-        let config = match self {
+        self.reading(warm_start).topics(topics::ALL)
+    }
+
+    fn reading(&self, warm_start: Duration) -> KafkaConfig {
+        match self {
             // It is as new as this process: from its start on there is nothing old.
             Self::Embedded(broker) => broker.config().start(Start::Earliest),
             Self::Remote { brokers, properties } => {
@@ -101,8 +118,19 @@ impl Broker {
                 let config = KafkaConfig::new(brokers.as_str()).start(start);
                 properties.iter().fold(config, |config, (name, value)| config.property(name, value))
             }
-        };
-        config.topics(topics::ALL)
+        }
+    }
+
+    /// What is read of the control topic: all that there is, whatever a clock says. The topic
+    /// keeps only what still counts.
+    ///
+    /// # Errors
+    /// [`EmbeddedError`] where the embedded broker cannot create it.
+    pub fn control(&self, control: &ControlTopic) -> Result<KafkaConfig, EmbeddedError> {
+        if let Self::Embedded(broker) = self {
+            broker.create_topic(&control.name, 1)?;
+        }
+        Ok(self.reading(Duration::ZERO).topic(&control.name).start(Start::Earliest))
     }
 
     /// What the relay writes with.
@@ -127,7 +155,12 @@ impl Broker {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn create_topics(&self, new: NewTopics, stop: CancellationToken) {
+    pub async fn create_topics(
+        &self,
+        new: NewTopics,
+        control: ControlTopic,
+        stop: CancellationToken,
+    ) {
         if matches!(self, Self::Embedded(_)) {
             return;
         }
@@ -135,7 +168,7 @@ impl Broker {
         loop {
             let created = tokio::select! {
                 () = stop.cancelled() => return,
-                created = create(self.client(), new) => created,
+                created = create(self.client(), new, &control) => created,
             };
             let Err(problem) = created else { return };
             if !told {
@@ -169,12 +202,21 @@ impl Broker {
 
 /// Tries once. What the broker does not allow is not tried again: it may have the
 /// topics, or somebody else creates them.
-async fn create(client: ClientConfig, new: NewTopics) -> Result<(), KafkaError> {
+async fn create(
+    client: ClientConfig,
+    new: NewTopics,
+    control: &ControlTopic,
+) -> Result<(), KafkaError> {
     let admin: AdminClient<Quiet> = client.create_with_context(Quiet)?;
-    let wanted = topics::ALL.map(|name| {
-        let replication = TopicReplication::Fixed(new.replication.into());
-        NewTopic::new(name, new.partitions.into(), replication)
-    });
+    let replication = || TopicReplication::Fixed(new.replication.into());
+    let kept = (control.life + SPARE).as_millis().to_string();
+    // A compacted topic would forget one revocation for the next.
+    let control = NewTopic::new(&control.name, 1, replication())
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", &kept)
+        .set("retention.bytes", "-1");
+    let events = topics::ALL.map(|name| NewTopic::new(name, new.partitions.into(), replication()));
+    let wanted: Vec<_> = events.into_iter().chain([control]).collect();
     let options =
         AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
     let created = admin.create_topics(&wanted, &options).await;

@@ -69,7 +69,8 @@ fn greet(running: &Running) {
         Some(folder) => format!("kept in {}", folder.display()),
         None => "kept in memory only".to_owned(),
     };
-    let url = format!("http://{}", running.addr());
+    let scheme = if running.tls() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", running.addr());
     println!("order-server {}", env!("CARGO_PKG_VERSION"));
     println!("  open    {url}/");
     println!("  admin   {url}/admin/orders");
@@ -81,6 +82,7 @@ fn greet(running: &Running) {
             println!("  log in  any e-mail, such as user@shop.example;");
             println!("          as admin one with `admin` in it, such as admin@shop.example");
         }
+        AuthMode::Jwt => println!("  log in  by tokens that the given keys verify"),
         _ => println!("  log in  by tokens that are signed with the given secret"),
     }
 }

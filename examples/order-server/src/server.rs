@@ -7,36 +7,42 @@
 //! Several of them may share a data folder, where they share a Kafka: then each does
 //! everything but to relay, which one does at a time.
 
-use std::io;
+mod error;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::extract::Request;
 use axum::routing::get;
-use axum::serve::ListenerExt;
-use fanout::{Hub, JsonPayload, KeyError, Limits, Pipeline, PipelineStop, Poison, SourceStatus};
+use fanout::{Hub, JsonPayload, Limits, Pipeline, PipelineStop, Poison, Redaction};
 use kafka_source::{
-    DeadLetterConfig, DeadLetterStartError, EmbeddedError, KafkaDeadLetters, KafkaSource,
+    DeadLetterConfig, DeadLetterStartError, KafkaConfig, KafkaDeadLetters, KafkaSource,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use ws_sink::{Sse, SseConfig, Ws, WsConfig};
+use ws_sink::door::{Door, DoorConfig};
+use ws_sink::{Admission, Sse, SseConfig, Ws, WsConfig};
 
 use crate::access;
 use crate::auth::ShopAuth;
-use crate::config::{AuthMode, Config, ConfigError};
+use crate::config::{Auth, AuthMode, Config, ConfigError};
+use crate::control::Control;
 use crate::cursor_keys::CursorKeys;
 use crate::folder::{DataFolder, FolderError, Use, random_secret};
-use crate::http::{self, Shop, chain};
-use crate::kafka::properties::PropertyError;
-use crate::kafka::{Broker, NewTopics};
+use crate::http::{self, Peers, Shop, chain};
+use crate::kafka::{Broker, ControlTopic, NewTopics};
 use crate::rate::RateLimit;
 use crate::relay::Relay;
 use crate::routing::ShopRouter;
 use crate::store::{Place, Store, StoreError, StoreThread};
+use crate::verify;
+use crate::views;
+
+pub use error::StartError;
 
 /// Within which clients of a stopped server come back: long enough not to come all at
 /// once.
@@ -58,69 +64,20 @@ pub struct Running {
     broker: Arc<Broker>,
     data: Option<PathBuf>,
     mode: AuthMode,
+    tls: bool,
     hub: Hub,
     drain: Duration,
     stop_http: CancellationToken,
     stop_relay: CancellationToken,
+    stop_control: CancellationToken,
     stop_pipeline: PipelineStop,
-    http: JoinHandle<io::Result<()>>,
+    controls: JoinHandle<()>,
+    http: JoinHandle<()>,
     relay: JoinHandle<()>,
     pipeline: JoinHandle<()>,
     store: StoreThread,
     _cut_off: tokio_util::sync::DropGuard,
     _folder: Option<DataFolder>,
-}
-
-/// Why a server was not started. What was begun has been given up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The database cannot be used.
-    #[error("database in {place}")]
-    Store {
-        /// Where it is.
-        place: String,
-        /// Why.
-        source: StoreError,
-    },
-    /// Somebody else listens there, or it is no address of this machine.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The embedded broker did not start.
-    #[error("the embedded broker did not start")]
-    Broker(#[from] EmbeddedError),
-    /// The source was refused its configuration, such as an empty `--kafka`.
-    #[error("Kafka cannot be read")]
-    Source(#[from] kafka_source::StartError),
-    /// Dead letters cannot be written there, such as to a topic that is read.
-    #[error("--dead-letters")]
-    DeadLetters(#[from] DeadLetterStartError),
-    /// librdkafka refused the relay's configuration.
-    #[error("Kafka cannot be written to")]
-    Producer(#[from] kafka_source::ConfigError),
-    /// A property of librdkafka cannot be given.
-    #[error(transparent)]
-    Property(#[from] PropertyError),
-    /// The keys of cursors are too many.
-    #[error("cursor keys")]
-    Keys(#[from] KeyError),
-    /// The hub has nothing to wait on.
-    #[error("the hub did not start")]
-    Hub(#[source] io::Error),
-    /// The secret is too short.
-    #[error(transparent)]
-    Secret(#[from] ws_sink::auth::SecretError),
 }
 
 impl Server {
@@ -134,22 +91,22 @@ impl Server {
     /// Dropping the future gives up what was begun.
     pub async fn start(config: Config) -> Result<Running, StartError> {
         http::install_metrics();
-        let auth = config.auth()?;
+        let auth = config.identity.auth(config.listen)?;
+        let control_topic = control_topic(&config)?;
+        let drain = Duration::from_secs(config.drain_secs.into());
+        let door = config.door.config(drain)?;
+        let peers = Peers { tls: door.tls.is_some(), metrics: config.door.metrics_from()? };
         let data = config.data_folder()?;
         let place = Place::in_folder(&data);
         let folder = match &place {
             Place::Memory => None,
             Place::File(_) => Some(DataFolder::open(&data, folder_use(&config))?),
         };
-        let secret = match (auth.secret, &folder) {
-            (Some(secret), _) => secret,
-            (None, Some(folder)) => folder.secret()?,
-            (None, None) => random_secret().map_err(FolderError::from)?,
-        };
         let keys = cursor_keys(&config, folder.as_ref())?;
         tracing::debug!(?keys, "cursor keys");
-        let life = Duration::from_secs(60 * u64::from(config.token_minutes));
-        let shop_auth = Arc::new(ShopAuth::new(&secret, life)?);
+        let mode = auth.mode;
+        let secret = secret(auth, folder.as_ref())?;
+        let shop_auth = Arc::new(verify::auth(&config.identity, mode, &secret)?);
         let (store, store_thread) =
             Store::open(&place).map_err(|source| no_store(&data, source))?;
         if folder_use(&config) == Use::Alone {
@@ -166,14 +123,15 @@ impl Server {
         let broker = Arc::new(broker(&config, new)?);
         let producer = broker.producer()?;
         let reading = broker.source(config.warm_start());
-        let poison = match &config.dead_letters {
-            Some(topic) => Poison::DeadLetters(Box::new(KafkaDeadLetters::start(
-                DeadLetterConfig::new(&reading, topic),
-            )?)),
-            None => Poison::Skip,
-        };
+        let poison = poison(&config, &reading)?;
         let source = KafkaSource::start(reading)?;
-        let hub = hub(&config, &keys)?;
+        let redaction = views::redaction(&access::policy())?;
+        let hub = hub(&config, &keys, redaction.clone())?;
+        let (said, says) =
+            (KafkaSource::start(broker.control(&control_topic)?)?, broker.producer()?);
+        let stop_control = cut_off.child_token();
+        let (control, controls) =
+            Control::start(says, &control_topic.name, hub.clone(), said, stop_control.clone());
         let pipeline =
             Pipeline::new(source, ShopRouter, hub.clone()).decoder(JsonPayload).poison(poison);
         let (status, stop_pipeline) = (pipeline.status(), pipeline.stopper());
@@ -181,47 +139,55 @@ impl Server {
         let reached = status.clone();
         let relay = Relay::new(store.clone(), producer, move || reached.health().connected)
             .map_err(FolderError::from)?;
-        let ws = socket(&config, &hub, shop_auth.clone(), status.clone());
-        let sse = events(&config, &hub, shop_auth.clone(), status.clone());
+        let (read, known) = (status.clone(), control.known());
+        let ready = move || read.health().caught_up && known.all();
+        let live = live(&config, &hub, &shop_auth, &door.admission, ready);
         let cursor = hub.clone();
         let shop = Arc::new(Shop {
             store,
             auth: shop_auth,
             access: access::policy(),
-            mode: auth.mode,
+            mode,
             origins: config.origins(),
             tax: config.tax_percent,
             currency: config.currency.clone(),
-            limit: RateLimit::per_second(config.write_rate),
+            limit: RateLimit::per_second("write", config.write_rate),
+            logins: RateLimit::per_second("login", config.door.login_rate),
+            redaction,
+            peers,
+            control,
             source: status,
             relay: relay.status(),
             cursor: Box::new(move || cursor.cursor().to_string()),
             started: Instant::now(),
         });
-        let ws = get(async move |request: Request| ws.upgrade(request));
-        let sse = get(async move |request: Request| sse.respond(request));
-        let app = http::routes(shop).route("/ws", ws).route("/events", sse);
+        let app = http::routes(shop, live);
 
         let (stop_http, stop_relay) = (cut_off.child_token(), cut_off.child_token());
         let creating = broker.clone();
         let stop_creating = cut_off.child_token();
-        tokio::spawn(async move { creating.create_topics(new, stop_creating).await });
+        tokio::spawn(
+            async move { creating.create_topics(new, control_topic, stop_creating).await },
+        );
         tokio::spawn(upkeep(cut_off.child_token()));
-        let serve = axum::serve(listener.tap_io(nodelay), app)
-            .with_graceful_shutdown(stop_http.clone().cancelled_owned());
+        let tls = door.tls.is_some();
+        let http = serve(door, listener, app, stop_http.clone());
         Ok(Running {
             addr,
             broker,
             data: folder.as_ref().map(|_| data),
-            mode: auth.mode,
+            mode,
+            tls,
             hub,
-            drain: Duration::from_secs(config.drain_secs.into()),
-            http: tokio::spawn(serve.into_future()),
+            drain,
+            http: tokio::spawn(http),
             relay: tokio::spawn(relay.run(stop_relay.clone())),
             pipeline: tokio::spawn(run_pipeline(pipeline, cut_off.clone())),
             store: store_thread,
+            controls,
             stop_http,
             stop_relay,
+            stop_control,
             stop_pipeline,
             _cut_off: cut_off.drop_guard(),
             _folder: folder,
@@ -243,6 +209,11 @@ impl Running {
     /// Where orders are kept; `None` for nowhere.
     pub fn data(&self) -> Option<&Path> {
         self.data.as_deref()
+    }
+
+    /// Whether it speaks TLS.
+    pub fn tls(&self) -> bool {
+        self.tls
     }
 
     /// Who may log in.
@@ -272,6 +243,8 @@ impl Running {
         ended(self.relay, self.drain, "relay").await;
         self.stop_pipeline.stop();
         ended(self.pipeline, self.drain, "pipeline").await;
+        self.stop_control.cancel();
+        ended(self.controls, self.drain, "controls").await;
         if tokio::time::timeout(self.drain, self.store.join()).await.is_err() {
             tracing::warn!("the store is still busy");
         }
@@ -300,9 +273,8 @@ fn no_store(data: &Path, source: StoreError) -> StartError {
     StartError::Store { place: data.display().to_string(), source }
 }
 
-fn nodelay(stream: &mut tokio::net::TcpStream) {
-    // A connection that is gone already is noticed when it is read.
-    let _ = stream.set_nodelay(true);
+async fn serve(door: DoorConfig, listener: TcpListener, app: Router, stop: CancellationToken) {
+    Door::new(door).serve(listener, app, stop.cancelled_owned()).await;
 }
 
 fn broker(config: &Config, new: NewTopics) -> Result<Broker, StartError> {
@@ -320,6 +292,28 @@ fn folder_use(config: &Config) -> Use {
     if config.kafka.is_some() { Use::Shared } else { Use::Alone }
 }
 
+fn control_topic(config: &Config) -> Result<ControlTopic, ConfigError> {
+    let name = config.identity.control_topic()?.to_owned();
+    Ok(ControlTopic { name, life: config.identity.revocation_life() })
+}
+
+fn poison(config: &Config, reading: &KafkaConfig) -> Result<Poison, DeadLetterStartError> {
+    let Some(topic) = &config.dead_letters else { return Ok(Poison::Skip) };
+    let letters = KafkaDeadLetters::start(DeadLetterConfig::new(reading, topic))?;
+    Ok(Poison::DeadLetters(Box::new(letters)))
+}
+
+/// The given secret, or that of the folder, or one that ends with the process; none where
+/// tokens are signed with private keys elsewhere.
+fn secret(auth: Auth, folder: Option<&DataFolder>) -> Result<Vec<u8>, StartError> {
+    Ok(match (auth.secret, folder) {
+        (Some(secret), _) => secret,
+        (None, _) if auth.mode == AuthMode::Jwt => Vec::new(),
+        (None, Some(folder)) => folder.secret()?,
+        (None, None) => random_secret().map_err(FolderError::from)?,
+    })
+}
+
 /// The given keys, or those of the folder, or such as end with the process.
 fn cursor_keys(config: &Config, folder: Option<&DataFolder>) -> Result<CursorKeys, StartError> {
     match (config.cursor_keys()?, folder) {
@@ -329,30 +323,40 @@ fn cursor_keys(config: &Config, folder: Option<&DataFolder>) -> Result<CursorKey
     }
 }
 
-fn hub(config: &Config, keys: &CursorKeys) -> Result<Hub, StartError> {
+fn hub(config: &Config, keys: &CursorKeys, redaction: Redaction) -> Result<Hub, StartError> {
     let mut limits = Limits::default();
     limits.log_bytes = config.log_bytes();
     limits.log_age = config.log_age();
     limits.replay_records = config.replay_records.into();
-    let builder = Hub::builder(access::policy()).limits(limits).keys(keys.ring()?);
+    limits.connections = config.door.max_connections as usize;
+    limits.requests = config.door.requests();
+    limits.expiry_grace = config.identity.expiry_grace();
+    limits.revocation_life = config.identity.revocation_life();
+    let builder =
+        Hub::builder(access::policy()).limits(limits).keys(keys.ring()?).redaction(redaction);
     #[cfg(unix)]
     let builder = builder.readiness(ws_sink::Sockets::new);
     builder.build().map_err(StartError::Hub)
 }
 
-/// Where browsers connect. Refuses until the source has caught up once: before, old
-/// events would look live.
-fn socket(config: &Config, hub: &Hub, auth: Arc<ShopAuth>, source: SourceStatus) -> Ws {
-    let mut ws = WsConfig::default();
-    ws.origins = config.origins();
-    Ws::gated(hub, auth, ws, move || source.health().caught_up)
-}
-
-/// Where those connect that only listen.
-fn events(config: &Config, hub: &Hub, auth: Arc<ShopAuth>, source: SourceStatus) -> Sse {
-    let mut sse = SseConfig::default();
-    sse.origins = config.origins();
-    Sse::gated(hub, auth, sse, move || source.health().caught_up)
+/// Where browsers connect, and those that only listen. Refuses until the sources have caught
+/// up once: before, old events would look live, and who was revoked would get in.
+fn live(
+    config: &Config,
+    hub: &Hub,
+    auth: &Arc<ShopAuth>,
+    admission: &Admission,
+    ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) -> Router<Arc<Shop>> {
+    let (mut ws, mut sse) = (WsConfig::default(), SseConfig::default());
+    (ws.origins, sse.origins) = (config.origins(), config.origins());
+    (ws.admission, sse.admission) = (admission.clone(), admission.clone());
+    ws.frames = config.door.frames();
+    let ws = Ws::gated(hub, auth.clone(), ws, ready.clone());
+    let sse = Sse::gated(hub, auth.clone(), sse, ready);
+    Router::new()
+        .route("/ws", get(async move |request: Request| ws.upgrade(request)))
+        .route("/events", get(async move |request: Request| sse.respond(request)))
 }
 
 async fn run_pipeline(pipeline: Pipeline<KafkaSource, ShopRouter>, cut_off: CancellationToken) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
@@ -21,12 +21,15 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let json = is_json(request.headers());
+        // One that says beforehand that it is too large is not waited for.
+        if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
+            return Err(too_large());
+        }
         let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state));
         let bytes = match read.await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = format!("a body has at most {MAX_BODY_BYTES} bytes");
-                return Err(ApiError::new(error.status(), "too_large", message));
+                return Err(too_large());
             }
             Ok(Err(_)) => return Err(ApiError::bad_request("body: cannot be read")),
             Err(_) => {
@@ -45,6 +48,11 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
         let value = serde_json::from_slice(&bytes);
         value.map(Self).map_err(|error| ApiError::bad_request(format!("body: not JSON: {error}")))
     }
+}
+
+fn too_large() -> ApiError {
+    let message = format!("a body has at most {MAX_BODY_BYTES} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

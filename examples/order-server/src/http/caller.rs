@@ -25,17 +25,42 @@ impl Caller {
         &self.0.subject
     }
 
-    pub(super) fn is_admin(&self) -> bool {
-        self.0.roles.contains(&Role::new(access::ADMIN))
+    fn is(&self, role: &str) -> bool {
+        self.0.roles.contains(&Role::new(role))
     }
 
-    /// Whose orders they see: their own, or as admin everybody's.
-    pub(super) fn scope(&self) -> Option<String> {
-        (!self.is_admin()).then(|| self.subject().to_owned())
+    /// Whose orders they see: their own, or as admin or support everybody's.
+    pub(super) fn sees(&self) -> Option<String> {
+        let all = self.is(access::ADMIN) || self.is(access::SUPPORT);
+        (!all).then(|| self.subject().to_owned())
+    }
+
+    /// Whose orders they may change: their own, or as admin everybody's.
+    ///
+    /// # Errors
+    /// Where they may change none: support looks on.
+    pub(super) fn changes(&self) -> Result<Option<String>, ApiError> {
+        if self.is(access::ADMIN) {
+            return Ok(None);
+        }
+        let own = || Some(self.subject().to_owned());
+        self.is(access::USER).then(own).ok_or_else(|| {
+            ApiError::forbidden("this role looks on: it neither places nor changes orders")
+        })
     }
 
     pub(super) fn must_be_admin(&self) -> Result<(), ApiError> {
-        if self.is_admin() { Ok(()) } else { Err(ApiError::forbidden("this is for admins")) }
+        if self.is(access::ADMIN) {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("this is for admins"))
+    }
+
+    pub(super) fn must_see_all(&self) -> Result<(), ApiError> {
+        if self.sees().is_none() {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("this is for admins and support"))
     }
 }
 
@@ -43,8 +68,9 @@ impl FromRequestParts<Arc<Shop>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, shop: &Arc<Shop>) -> Result<Self, ApiError> {
-        let identity = shop.auth.check(credential(parts, &shop.origins)?)?;
-        shop.access.rights(&identity).map_err(|error| ApiError::forbidden(error.to_string()))?;
+        let identity = shop.auth.check(credential(parts, &shop.origins)?).await?;
+        // As for sockets: what was revoked is void, roles that were taken away are none.
+        let identity = shop.control.validate(identity)?;
         if !parts.method.is_safe() {
             let taken = shop.limit.take(&identity.subject, Instant::now());
             taken.map_err(ApiError::rate_limited)?;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use crate::control::Void;
 use crate::input::FieldError;
 use crate::store::StoreError;
 use ws_sink::auth::AuthError;
@@ -93,6 +94,27 @@ impl From<AuthError> for ApiError {
                 Self::unavailable("tokens cannot be checked now")
             }
             error => Self::unauthenticated(error.to_string()),
+        }
+    }
+}
+
+impl From<Void> for ApiError {
+    fn from(void: Void) -> Self {
+        match void {
+            Void::Revoked => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "revoked",
+                "the token was revoked: log in again, if you still may",
+            ),
+            Void::Outdated => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "token_expired",
+                "the token is too old: log in again",
+            ),
+            Void::NoRole => Self::forbidden("none of the token's roles may do anything here"),
+            Void::Unknown => Self::unavailable(
+                "it is not known yet whether this token was revoked: try again, or log in anew",
+            ),
         }
     }
 }

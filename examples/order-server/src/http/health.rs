@@ -1,4 +1,7 @@
 //! Health: for balancers and for people.
+//!
+//! Anybody may ask, so nothing is said of where brokers and files are or what they answered:
+//! that is in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +9,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use fanout::SourceStatus;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -32,25 +36,42 @@ pub(super) async fn live() -> Json<Value> {
 /// Ready once events are read and orders can be kept; names what is not. Whether this
 /// server relays is told and decides nothing: those that stand by serve all the same.
 pub(super) async fn ready(State(shop): State<Arc<Shop>>) -> Response {
-    let source = shop.source.health();
-    let source = match (source.ready(), source.problem) {
-        (true, _) => "ok".to_owned(),
-        (false, Some(problem)) => problem,
-        (false, None) if source.connected => "reading what was written before the start".into(),
-        (false, None) => "Kafka has not answered yet".to_owned(),
-    };
+    let source = self::source(&shop.source);
     let store = match tokio::time::timeout(PATIENCE, shop.store.check()).await {
-        Ok(Ok(())) => "ok".to_owned(),
-        Ok(Err(error)) => chain(&error),
-        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        Ok(Ok(())) => "ok",
+        Ok(Err(error)) => {
+            tracing::debug!(error = %chain(&error), "the store is away");
+            "away"
+        }
+        Err(_) => "does not answer",
     };
-    let ready = source == "ok" && store == "ok";
+    let known = shop.control.known();
+    let control =
+        if known.never_again() { "to be restarted" } else { self::source(known.status()) };
+    let ready = source == "ok" && control == "ok" && store == "ok";
     let (status, word) = if ready {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
+    if !ready {
+        let problem = |status: &SourceStatus| status.health().problem;
+        let (events, controls) = (problem(&shop.source), problem(known.status()));
+        tracing::debug!(source, control, store, events, controls, "not ready");
+    }
     let relay = if shop.relay.relays() { "relays" } else { "stands by" };
-    let body = json!({"status": word, "source": source, "store": store, "relay": relay});
+    let body = json!({"status": word, "source": source, "control": control,
+        "store": store, "relay": relay});
     (status, Json(body)).into_response()
+}
+
+/// How a source is doing, in words that are for everybody.
+fn source(status: &SourceStatus) -> &'static str {
+    let health = status.health();
+    match (health.ready(), health.connected) {
+        (true, _) => "ok",
+        (false, false) => "Kafka does not answer",
+        (false, true) if health.caught_up => "Kafka has something that cannot be read",
+        (false, true) => "reading what was written before the start",
+    }
 }

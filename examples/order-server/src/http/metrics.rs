@@ -1,14 +1,15 @@
 //! Metrics in Prometheus' text form.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header;
+use http::{Extensions, HeaderMap, header};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::Shop;
 use super::error::ApiError;
 
 /// From a record's time to the sockets: what is normal on one machine, in one place, and when
@@ -34,7 +35,16 @@ pub fn install() {
     }
 }
 
-pub(super) async fn render() -> Response {
+/// To those networks alone that were given: what a shop does in an hour is nobody else's.
+pub(super) async fn render(
+    State(shop): State<Arc<Shop>>,
+    headers: HeaderMap,
+    extensions: Extensions,
+) -> Response {
+    if !shop.peers.may_measure(&headers, &extensions) {
+        let message = "metrics are for the networks of --metrics-from alone";
+        return ApiError::forbidden(message).into_response();
+    }
     match HANDLE.get().and_then(Option::as_ref) {
         Some(handle) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::Shop;
@@ -19,6 +18,7 @@ use crate::order::Order;
 use crate::status::{Status, UnknownStatus};
 use crate::store::Page;
 use crate::time::Time;
+use crate::views::{ORDERS, STATS};
 
 /// Orders of a page that asks for no number, and at most.
 const DEFAULT_LIMIT: u32 = 50;
@@ -27,19 +27,13 @@ const MAX_LIMIT: u32 = 200;
 /// Longest `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 128;
 
-/// An answer that nobody may keep: it is one caller's, and soon out of date.
-pub(super) fn uncached(body: impl IntoResponse) -> Response {
-    let mut response = body.into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 pub(super) async fn place(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
+    caller.changes()?;
     let key = idempotency_key(&headers)?;
     let new = NewOrder::check(&body, &shop.currency)?;
     if access::rooms_of(caller.subject()).is_err() {
@@ -56,7 +50,7 @@ pub(super) async fn place(
     }
     let location = format!("/api/orders/{}", placed.order.order_id);
     let location = [(header::LOCATION, location)];
-    Ok(uncached((StatusCode::CREATED, location, Json(placed.order))))
+    Ok((StatusCode::CREATED, location, shop.show(&caller, ORDERS, &placed.order)?).into_response())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldError> {
@@ -110,13 +104,13 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let Query(query) =
         query.map_err(|error| ApiError::bad_request(format!("query: {}", error.body_text())))?;
-    let page = query.page(caller.scope())?;
+    let page = query.page(caller.sees())?;
     // Before the read: an event is published only after its change is committed, so
     // all that is before this cursor is in what is read now.
     let cursor = (shop.cursor)();
     let listed = shop.store.list(page).await?;
     let next = listed.next.map(|next| next.to_string());
-    Ok(uncached(Json(ListAnswer { orders: listed.orders, cursor, next })))
+    shop.show(&caller, ORDERS, &ListAnswer { orders: listed.orders, cursor, next })
 }
 
 pub(super) async fn find(
@@ -124,7 +118,7 @@ pub(super) async fn find(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    Ok(uncached(Json(shop.store.find(id, caller.scope()).await?)))
+    shop.show(&caller, ORDERS, &shop.store.find(id, caller.sees()).await?)
 }
 
 pub(super) async fn set_status(
@@ -136,7 +130,7 @@ pub(super) async fn set_status(
     caller.must_be_admin()?;
     let new = NewStatus::check(&body)?;
     let order = shop.store.change(id, None, new.status, new.reason, Time::now()).await?;
-    Ok(uncached(Json(order)))
+    shop.show(&caller, ORDERS, &order)
 }
 
 pub(super) async fn cancel(
@@ -145,16 +139,17 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
+    let buyer = caller.changes()?;
     let reason = check_reason(&body)?;
-    let buyer = caller.scope();
     let order = shop.store.change(id, buyer, Status::Cancelled, reason, Time::now()).await?;
-    Ok(uncached(Json(order)))
+    shop.show(&caller, ORDERS, &order)
 }
 
 pub(super) async fn stats(
     State(shop): State<Arc<Shop>>,
     caller: Caller,
 ) -> Result<Response, ApiError> {
-    caller.must_be_admin()?;
-    Ok(uncached(Json(shop.store.stats(shop.currency.clone(), Time::now()).await?)))
+    caller.must_see_all()?;
+    let stats = shop.store.stats(shop.currency.clone(), Time::now()).await?;
+    shop.show(&caller, STATS, &stats)
 }

@@ -77,6 +77,16 @@ impl Socket {
         }
     }
 
+    /// Whether the first that comes is a welcome.
+    pub(crate) async fn is_welcome(&mut self) -> bool {
+        matches!(self.message().await, Message::Text(text) if text.contains("\"welcome\""))
+    }
+
+    /// Sends, and says whether it is still open.
+    pub(crate) async fn try_send(&mut self, text: &str) -> bool {
+        self.0.send(Message::text(text)).await.is_ok()
+    }
+
     pub(crate) async fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }

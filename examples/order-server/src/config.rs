@@ -1,5 +1,6 @@
 //! What the server is told on start, by flags or by the environment.
 
+mod bounds;
 mod door;
 mod error;
 mod hidden;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use ws_sink::door::DoorConfig;
 use ws_sink::handshake::{Origin, OriginError, Origins};
 
 use crate::cursor_keys::CursorKeys;
@@ -18,6 +20,7 @@ use crate::input;
 use crate::kafka::properties::{Given, Properties, PropertyError};
 use crate::money::Rate;
 
+pub use bounds::Bounds;
 pub use door::Door;
 pub use error::ConfigError;
 pub use hidden::Hidden;
@@ -164,6 +167,10 @@ pub struct Config {
     /// Who gets as far as to be asked.
     #[command(flatten)]
     pub door: Door,
+
+    /// What is in may take so much.
+    #[command(flatten)]
+    pub bounds: Bounds,
 }
 
 impl Config {
@@ -183,6 +190,16 @@ impl Config {
                 .map(|folders| folders.data_dir().to_path_buf())
                 .ok_or(ConfigError::NoDataFolder),
         }
+    }
+
+    /// What the door is made of; `drain` is how long requests under way may take.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where a network is none, or the certificate cannot be used.
+    pub fn door(&self, drain: Duration) -> Result<DoorConfig, ConfigError> {
+        let mut config = self.door.config(drain)?;
+        self.bounds.of_door(&mut config);
+        Ok(config)
     }
 
     /// The properties of librdkafka that were given.

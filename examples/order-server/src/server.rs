@@ -94,7 +94,7 @@ impl Server {
         let auth = config.identity.auth(config.listen)?;
         let control_topic = control_topic(&config)?;
         let drain = Duration::from_secs(config.drain_secs.into());
-        let door = config.door.config(drain)?;
+        let door = config.door(drain)?;
         let peers = Peers { tls: door.tls.is_some(), metrics: config.door.metrics_from()? };
         let data = config.data_folder()?;
         let place = Place::in_folder(&data);
@@ -332,6 +332,7 @@ fn hub(config: &Config, keys: &CursorKeys, redaction: Redaction) -> Result<Hub, 
     limits.requests = config.door.requests();
     limits.expiry_grace = config.identity.expiry_grace();
     limits.revocation_life = config.identity.revocation_life();
+    config.bounds.of_hub(&mut limits);
     let builder =
         Hub::builder(access::policy()).limits(limits).keys(keys.ring()?).redaction(redaction);
     #[cfg(unix)]
@@ -352,6 +353,8 @@ fn live(
     (ws.origins, sse.origins) = (config.origins(), config.origins());
     (ws.admission, sse.admission) = (admission.clone(), admission.clone());
     ws.frames = config.door.frames();
+    config.bounds.of_ws(&mut ws);
+    config.bounds.of_sse(&mut sse);
     let ws = Ws::gated(hub, auth.clone(), ws, ready.clone());
     let sse = Sse::gated(hub, auth.clone(), sse, ready);
     Router::new()

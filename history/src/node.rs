@@ -86,10 +86,6 @@ impl Node {
         let child = command
             .args(["--port", &self.addr.port().to_string(), "--write-rate", "0"])
             .args(["--auth", "dev", "--drain-secs", "3", "--log", "info"])
-            // All clients are on this machine.
-            .args(["--max-connections-per-address", "50000", "--login-rate", "0"])
-            .args(["--max-connections-per-subject", "50000"])
-            .args(["--upgrades-per-second-per-address", "10000"])
             .args(["--kafka", &self.kafka.addr.to_string()])
             .arg("--data")
             .arg(&self.data)

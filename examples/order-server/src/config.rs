@@ -197,7 +197,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] where a network is none, or the certificate cannot be used.
     pub fn door(&self, drain: Duration) -> Result<DoorConfig, ConfigError> {
-        let mut config = self.door.config(drain)?;
+        let mut config = self.door.config(self.listen, drain)?;
         self.bounds.of_door(&mut config);
         Ok(config)
     }

@@ -152,7 +152,7 @@ impl Server {
             tax: config.tax_percent,
             currency: config.currency.clone(),
             limit: RateLimit::per_second("write", config.write_rate),
-            logins: RateLimit::per_second("login", config.door.login_rate),
+            logins: RateLimit::per_second("login", config.door.login_rate(config.listen)),
             redaction,
             peers,
             control,

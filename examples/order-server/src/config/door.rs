@@ -14,6 +14,9 @@ use super::ConfigError;
 /// As many seconds' worth may come at once, where a limit is so many a second.
 const BURST_SECS: u32 = 5;
 
+/// Logins a second from one address, where nothing else is said.
+const LOGIN_RATE: u32 = 20;
+
 /// Who gets as far as to be asked who they are, and how much of it.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "The door")]
@@ -26,15 +29,17 @@ pub struct Door {
     pub max_connections: u32,
 
     /// Connections from one address, or from one network of 64 bits over IPv6; more are
-    /// answered with 429.
+    /// answered with 429. Without it 200; no limit where the server listens on loopback, for
+    /// then only this machine comes, or a proxy on it.
     #[arg(long, env = "ORDER_SERVER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N",
-        default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_connections_per_address: u32,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections_per_address: Option<u32>,
 
-    /// WebSockets and streams of events of one subject; more are closed with 4003.
+    /// WebSockets and streams of events of one subject; more are closed with 4003. Without it
+    /// 64; no limit where the server listens on loopback.
     #[arg(long, env = "ORDER_SERVER_MAX_CONNECTIONS_PER_SUBJECT", value_name = "N",
-        default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_connections_per_subject: u32,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections_per_subject: Option<u32>,
 
     /// WebSockets and streams of events that may be opened a second on average, five seconds'
     /// worth at once; more are answered with 429.
@@ -42,10 +47,11 @@ pub struct Door {
         default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub upgrades_per_second: u32,
 
-    /// The same for one address, ten seconds' worth at once.
+    /// The same for one address, ten seconds' worth at once. Without it 20; no limit where the
+    /// server listens on loopback.
     #[arg(long, env = "ORDER_SERVER_UPGRADES_PER_SECOND_PER_ADDRESS", value_name = "N",
-        default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub upgrades_per_second_per_address: u32,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub upgrades_per_second_per_address: Option<u32>,
 
     /// Network of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-For` and
     /// `X-Forwarded-Proto` are believed. May be given again. Without it: nobody's.
@@ -70,9 +76,9 @@ pub struct Door {
     pub requests_per_second: u32,
 
     /// Logins a second that one address may make on average, five seconds' worth at once; 0
-    /// for no limit.
-    #[arg(long, env = "ORDER_SERVER_LOGIN_RATE", value_name = "N", default_value_t = 20)]
-    pub login_rate: u32,
+    /// for no limit. Without it 20; no limit where the server listens on loopback.
+    #[arg(long, env = "ORDER_SERVER_LOGIN_RATE", value_name = "N")]
+    pub login_rate: Option<u32>,
 
     /// File of the certificate, and of those between it and the root (PEM): the server speaks
     /// TLS. Both files are read again when they change.
@@ -90,19 +96,14 @@ pub struct Door {
 }
 
 impl Door {
-    /// What the door is made of; `drain` is how long requests under way may take.
+    /// What the door is made of, for a server that listens on `listen`; `drain` is how long
+    /// requests under way may take.
     ///
     /// # Errors
     /// [`ConfigError`] where a network is none, or the certificate cannot be used.
-    pub fn config(&self, drain: Duration) -> Result<DoorConfig, ConfigError> {
-        let mut limits = AdmissionLimits::default();
-        limits.connections = self.max_connections as usize;
-        limits.connections_per_address = self.max_connections_per_address as usize;
-        limits.connections_per_subject = self.max_connections_per_subject as usize;
-        limits.upgrades = rate(self.upgrades_per_second, BURST_SECS);
-        limits.upgrades_per_address = rate(self.upgrades_per_second_per_address, 2 * BURST_SECS);
+    pub fn config(&self, listen: IpAddr, drain: Duration) -> Result<DoorConfig, ConfigError> {
         let mut config = DoorConfig::default();
-        config.admission = Admission::new(limits);
+        config.admission = Admission::new(self.admission(listen));
         config.trusted_proxies = networks("--trusted-proxy", &self.trusted_proxy)?;
         config.header_timeout = Duration::from_secs(self.header_secs.into());
         config.shutdown_timeout = drain;
@@ -110,6 +111,32 @@ impl Door {
             config.tls = Some(TlsConfig::from_files(certificate, key)?);
         }
         Ok(config)
+    }
+
+    fn admission(&self, listen: IpAddr) -> AdmissionLimits {
+        let mut limits = AdmissionLimits::default();
+        limits.connections = self.max_connections as usize;
+        limits.upgrades = rate(self.upgrades_per_second, BURST_SECS);
+        if listen.is_loopback() {
+            limits.connections_per_address = limits.connections;
+            limits.connections_per_subject = limits.connections;
+            limits.upgrades_per_address = limits.upgrades;
+        }
+        if let Some(given) = self.max_connections_per_address {
+            limits.connections_per_address = given as usize;
+        }
+        if let Some(given) = self.max_connections_per_subject {
+            limits.connections_per_subject = given as usize;
+        }
+        if let Some(given) = self.upgrades_per_second_per_address {
+            limits.upgrades_per_address = rate(given, 2 * BURST_SECS);
+        }
+        limits
+    }
+
+    /// Logins a second from one address; 0 for no limit.
+    pub fn login_rate(&self, listen: IpAddr) -> u32 {
+        self.login_rate.unwrap_or(if listen.is_loopback() { 0 } else { LOGIN_RATE })
     }
 
     /// Who may read the metrics.
@@ -142,4 +169,36 @@ fn rate(per_second: u32, burst_secs: u32) -> Rate {
 
 fn networks(flag: &'static str, given: &[String]) -> Result<TrustedProxies, ConfigError> {
     TrustedProxies::new(given).map_err(|source: ProxyError| ConfigError::Network { flag, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn of(flags: &[&str], listen: IpAddr) -> [usize; 4] {
+        let given = ["order-server"].iter().chain(flags);
+        let door = Config::parse_from(given).door;
+        let limits = door.admission(listen);
+        let logins = door.login_rate(listen) as usize;
+        let per_address = limits.upgrades_per_address.per_second as usize;
+        [limits.connections_per_address, limits.connections_per_subject, per_address, logins]
+    }
+
+    #[test]
+    fn strangers_are_limited_and_this_machine_only_where_it_is_said() {
+        let (here, out) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        assert_eq!(of(&[], out), [200, 64, 20, 20]);
+        assert_eq!(of(&[], here), [50_000, 50_000, 10_000, 0]);
+        let given = [
+            "--max-connections-per-address=3",
+            "--max-connections-per-subject=4",
+            "--upgrades-per-second-per-address=5",
+            "--login-rate=6",
+        ];
+        assert_eq!(of(&given, here), [3, 4, 5, 6]);
+        assert_eq!(of(&given, out), [3, 4, 5, 6]);
+    }
 }

@@ -152,7 +152,8 @@ fn the_control_topic_is_one_of_its_own() {
 #[test]
 fn the_doors_defaults_are_the_librarys() {
     let (door, limits) = (config(&[]).door, ws_sink::AdmissionLimits::default());
-    let given = door.config(Duration::ZERO).unwrap();
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let given = door.config(everywhere, Duration::ZERO).unwrap();
     let made = given.admission.limits();
     assert_eq!(made.connections, limits.connections);
     assert_eq!(made.connections_per_address, limits.connections_per_address);
@@ -164,8 +165,8 @@ fn the_doors_defaults_are_the_librarys() {
     assert_eq!(door.requests(), fanout::RequestRate::default());
     for (flag, value) in [("--trusted-proxy", "10.0.0.0/33"), ("--metrics-from", "all")] {
         let door = config(&[flag, value]).door;
-        let error =
-            door.config(Duration::ZERO).map(drop).and(door.metrics_from().map(drop)).unwrap_err();
+        let made = door.config(everywhere, Duration::ZERO).map(drop);
+        let error = made.and(door.metrics_from().map(drop)).unwrap_err();
         assert_eq!(error.to_string(), flag);
     }
 }

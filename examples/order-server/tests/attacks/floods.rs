@@ -76,7 +76,7 @@ async fn one_address_has_so_many_connections_and_no_more() {
 }
 
 #[tokio::test]
-async fn as_it_comes_no_address_can_take_all() {
+async fn with_the_limits_for_strangers_no_address_can_take_all() {
     let target = Target::start_as_it_comes(&["--write-rate", "0"]).await;
     let bystander = Bystander::comes(&target).await;
     withstands(target, bystander, async |target: &Target| {

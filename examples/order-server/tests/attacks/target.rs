@@ -34,6 +34,14 @@ const UNLIMITED: [(&str, &str); 8] = [
     ("ORDER_SERVER_REQUESTS_PER_SECOND", "1000000"),
 ];
 
+/// What holds for itself where the server does not listen on loopback alone.
+const FOR_STRANGERS: [(&str, &str); 4] = [
+    ("ORDER_SERVER_LOGIN_RATE", "20"),
+    ("ORDER_SERVER_MAX_CONNECTIONS_PER_ADDRESS", "200"),
+    ("ORDER_SERVER_MAX_CONNECTIONS_PER_SUBJECT", "64"),
+    ("ORDER_SERVER_UPGRADES_PER_SECOND_PER_ADDRESS", "20"),
+];
+
 /// Connections that the bystander has to the hub.
 const BYSTANDER: f64 = 3.0;
 
@@ -67,9 +75,9 @@ impl Target {
         Self::spawn(flags, &UNLIMITED).await
     }
 
-    /// With the limits that it comes with.
+    /// With the limits that it comes with where strangers may connect.
     pub(crate) async fn start_as_it_comes(flags: &[&str]) -> Self {
-        Self::spawn(flags, &[]).await
+        Self::spawn(flags, &FOR_STRANGERS).await
     }
 
     async fn spawn(flags: &[&str], limits: &[(&str, &str)]) -> Self {

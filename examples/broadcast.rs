@@ -27,11 +27,11 @@
 
 use axum::{Router, extract::Request, routing::get};
 use clap::Parser;
-use fanout::{Access, Close, Emission, Hub, Identity, RoleAccess, Room};
+use fanout::{Access, Close, Emission, Hub, Identity, Limits, RequestRate, RoleAccess, Room};
 use futures::future::{BoxFuture, FutureExt, ready};
 use ws_sink::auth::{AuthError, Authenticator, Credential};
 use ws_sink::handshake::Query;
-use ws_sink::{ClientEvent, ClientEvents, Refused, Sender, Sockets, Ws, WsConfig};
+use ws_sink::{ClientEvent, ClientEvents, Rate, Refused, Sender, Sockets, Ws, WsConfig};
 
 #[derive(Parser)]
 pub(crate) struct Args {
@@ -92,13 +92,17 @@ pub(crate) async fn server(
     let anywhere = ["*", "*:*", "*:*:*", "*:*:*:*"];
     let in_room = anywhere.into_iter().fold(RoleAccess::new("in-room"), RoleAccess::may_join);
     let access = Access::new([RoleAccess::new("in-all").joins("all"), in_room])?;
-    let hub = Hub::builder(access).readiness(Sockets::new);
+    // A load generator is no stranger: it may publish as fast as it can.
+    let mut limits = Limits::default();
+    limits.requests = RequestRate { per_second: 10_000_000, burst: 10_000_000 };
+    let hub = Hub::builder(access).limits(limits).readiness(Sockets::new);
     let hub = if let Some(shards) = args.shards { hub.shards(shards.into()) } else { hub };
     let hub = hub.build()?;
 
     let mut config = WsConfig::default();
-    // A load generator may open all its connections at once.
+    // It may open all its connections at once.
     config.pending = 20_000;
+    config.frames = Rate::new(10_000_000, 10_000_000);
     let publish = Publish { hub: hub.clone(), all: Room::new("all")? };
     let ws = Ws::with_config(&hub, Anyone, config).with_events(publish);
     let app = Router::new().route("/ws", get(async move |request: Request| ws.upgrade(request)));

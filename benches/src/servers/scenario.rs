@@ -13,9 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::{Router, extract::Request as Http, routing::get};
-use fanout::{Access, Emission, Hub, Json, Limits, Overflow, RoleAccess, Room};
+use fanout::{Access, Emission, Hub, Json, Limits, Overflow, RequestRate, RoleAccess, Room};
 use tokio::runtime::{Handle, Runtime};
-use ws_sink::{Sockets, Ws, WsConfig};
+use ws_sink::{Rate, Sockets, Ws, WsConfig};
 
 use super::fanout::Everybody;
 use crate::clock;
@@ -27,6 +27,9 @@ use crate::scenario::probe::Probe;
 
 /// Longer than any scenario.
 const LONG: Duration = Duration::from_secs(4_000);
+
+/// More a second than any client can send.
+const WITHOUT_LIMIT: u32 = 10_000_000;
 
 /// Serves on loopback until `input` ends.
 ///
@@ -44,6 +47,7 @@ pub(crate) fn serve(
     let hub = hub(setting)?;
     let mut config = WsConfig::default();
     config.send_buffer = Some(setting.send_buffer);
+    config.frames = Rate::new(WITHOUT_LIMIT, WITHOUT_LIMIT);
     let ws = Ws::with_config(&hub, Everybody::default(), config);
     let app = Router::new().route("/ws", get(async move |request: Http| ws.upgrade(request)));
     listener.set_nonblocking(true)?;
@@ -92,6 +96,7 @@ fn hub(setting: &Setting) -> io::Result<Hub> {
     let access = Access::new([RoleAccess::new("user").joins("user:{subject}").may_join("r:*")]);
     let mut limits = Limits::default();
     limits.log_bytes = setting.log_bytes;
+    limits.requests = RequestRate { per_second: WITHOUT_LIMIT, burst: WITHOUT_LIMIT };
     if setting.patient {
         limits.log_age = LONG;
         limits.heartbeat = LONG;

@@ -95,9 +95,7 @@ pub(crate) async fn while_the_broker_is_away_orders_are_taken_and_arrive_afterwa
         sees_marker(&mut admin, &before).await;
 
         kafka.goes_away(&server, way).await;
-        let reason = not_ready(&nobody).await;
-        // Anybody may ask: where the broker is they need not know.
-        assert_eq!(reason, "Kafka does not answer", "{way:?}");
+        not_ready(&nobody).await;
         let orders = place_and_deliver(&ann.http, &admin.http, 10).await;
         let list = ann.http.get("/api/orders").await.json();
         assert_eq!(list["orders"][0]["status"], "delivered", "the store has them already");

@@ -47,6 +47,8 @@ pub(super) async fn render(
     }
     match HANDLE.get().and_then(Option::as_ref) {
         Some(handle) => {
+            let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            metrics::gauge!("order_server_tasks").set(tasks as f64);
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], handle.render()).into_response()
         }

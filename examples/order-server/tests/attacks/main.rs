@@ -14,7 +14,7 @@
 //! of bytes: no library stands in between that would correct them ([`raw`]). Each has one
 //! answer that is right. All along, [`bystander`] is somebody whose orders arrive as if
 //! nothing was; and afterwards the server has what it had before ([`target`]): descriptors,
-//! sockets, threads, connections, and memory but for what an allocator keeps.
+//! sockets, threads, tasks, connections, and memory but for what an allocator keeps.
 
 #![allow(missing_docs, reason = "a test")]
 

@@ -61,6 +61,8 @@ pub(crate) struct Usage {
     /// To clients.
     pub(crate) sockets: usize,
     pub(crate) threads: usize,
+    /// Of its runtime.
+    pub(crate) tasks: f64,
     /// Of the hub.
     pub(crate) connections: f64,
     /// In memory, in KiB.
@@ -149,6 +151,8 @@ impl Target {
     /// What it has now.
     pub(crate) async fn usage(&self) -> Usage {
         let connections = self.metric("fanout_connections").await;
+        let tasks = self.metric("order_server_tasks").await;
+        assert!(tasks >= 1.0, "whoever answers is one");
         let of = format!("/proc/{}", self.child.id().expect("it runs"));
         let count = |what: &str| std::fs::read_dir(format!("{of}/{what}")).unwrap().count();
         let status = std::fs::read_to_string(format!("{of}/status")).unwrap();
@@ -158,6 +162,7 @@ impl Target {
             descriptors: count("fd"),
             sockets: self.sockets(),
             threads: count("task"),
+            tasks,
             connections,
             rss: rss.expect("a size in kB"),
         }
@@ -216,6 +221,7 @@ impl Usage {
         self.descriptors <= before.descriptors + SLACK_DESCRIPTORS
             && self.sockets <= before.sockets
             && self.threads <= before.threads
+            && self.tasks <= before.tasks
             && self.connections <= before.connections
             && self.rss <= before.rss + SLACK_KIB
     }

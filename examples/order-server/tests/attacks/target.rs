@@ -89,6 +89,8 @@ impl Target {
             .args(["--port", "0", "--drain-secs", "2", "--data", folder.0.to_str().unwrap()])
             .args(flags)
             .env("ORDER_SERVER_LOG", "error")
+            // Or the kernel may hold two MiB for a page of four KiB, when it likes.
+            .env("MIMALLOC_ALLOW_THP", "0")
             .envs(limits.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

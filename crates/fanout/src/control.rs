@@ -1,5 +1,6 @@
 //! What is said to all nodes: a control topic, read and applied.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::event::Event;
@@ -8,6 +9,8 @@ use crate::position::Lane;
 use crate::revocation::{Revocation, RevocationError};
 use crate::source::{EventBatch, Source, SourceError, SourceStatus};
 use crate::throttle::Throttle;
+
+const READABLE: &str = "fanout_control_readable";
 
 /// Reads a control topic and applies what it says to a hub: revocations, in the form of
 /// [`Revocation::to_json`].
@@ -19,14 +22,15 @@ use crate::throttle::Throttle;
 ///
 /// A record that is none of these is counted (`fanout_control_records_total`), logged with its
 /// position, and passed over. Where the source has lost records, or a lane of it is no more, a
-/// revocation may have been missed: that is logged as an error.
+/// revocation may have been missed: that is logged as an error. A topic that cannot be read now,
+/// such as one that was deleted, is in the source's status; `fanout_control_readable` is 0 then.
 ///
 /// ```no_run
 /// # async fn run(source: fanout::MemorySource, hub: fanout::Hub) {
 /// let controls = fanout::Controls::new(source, hub);
 /// let status = controls.status();
 /// tokio::spawn(controls.run());
-/// // ... and ready only while `status.health().ready()`.
+/// // ... and ready only while `status.health().whole()`.
 /// # }
 /// ```
 pub struct Controls<S> {
@@ -60,6 +64,14 @@ impl<S: Source> Controls<S> {
     /// Dropping the future loses what was read and not yet applied; whoever reads the topic
     /// anew comes by it again.
     pub async fn run(mut self) -> Result<(), SourceError> {
+        let mut readable = Readable(self.status());
+        tokio::select! {
+            ended = self.apply() => ended,
+            never = readable.tell() => match never {},
+        }
+    }
+
+    async fn apply(&mut self) -> Result<(), SourceError> {
         while let Some(batch) = self.source.next().await? {
             let said = self.read(&batch);
             if !said.is_empty() {
@@ -103,6 +115,28 @@ impl<S: Source> Controls<S> {
         if let Some(held_back) = self.throttle.pass(Instant::now()) {
             tracing::error!(%lane, problem, held_back, "a revocation may be missed");
         }
+    }
+}
+
+/// Tells in numbers whether anything may be missed; of what is no longer read, something may.
+struct Readable(SourceStatus);
+
+impl Readable {
+    async fn tell(&mut self) -> Infallible {
+        let mut told = None;
+        while self.0.wait_for(|health| told != Some(health.whole())).await {
+            let whole = self.0.health().whole();
+            metrics::gauge!(READABLE).set(f64::from(u8::from(whole)));
+            told = Some(whole);
+        }
+        // Whoever reads notices by itself that there is no source any more.
+        std::future::pending().await
+    }
+}
+
+impl Drop for Readable {
+    fn drop(&mut self) {
+        metrics::gauge!(READABLE).set(0.0);
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `fanout_revocations` | gauge | revocations that are remembered |
 //! | `fanout_revoked_connections_total` | counter | connections that were closed by one |
 //! | `fanout_control_records_total{outcome}` | counter | records of control topics: `applied`, `refused` where they are none, `lost` for each lane that lost some or is no more |
+//! | `fanout_control_readable` | gauge | 1 while all that is said in control topics is read, 0 while something may be missed |
 //! | `fanout_requests_refused_total{reason}` | counter | what connections asked for in vain: `rate`, `forbidden`, `too_many_rooms` |
 //! | `fanout_emissions_total` | counter | emissions appended to the log |
 //! | `fanout_emissions_refused_total` | counter | emissions that were not |

@@ -182,6 +182,12 @@ impl SourceHealth {
     pub fn ready(&self) -> bool {
         self.connected && self.caught_up
     }
+
+    /// [Ready](Self::ready), and nothing that it is to read is kept from being read: such as a
+    /// control topic, of which nothing may be missed.
+    pub fn whole(&self) -> bool {
+        self.ready() && self.problem.is_none()
+    }
 }
 
 /// A view on a source's health.

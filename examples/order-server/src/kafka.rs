@@ -2,32 +2,28 @@
 //! which.
 
 pub mod properties;
+mod topics;
 
 use std::time::Duration;
 
-use kafka_source::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use fanout::SourceStatus;
 use kafka_source::rdkafka::config::RDKafkaLogLevel;
-use kafka_source::rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use kafka_source::rdkafka::error::KafkaError;
 use kafka_source::rdkafka::producer::FutureProducer;
 use kafka_source::rdkafka::{ClientConfig, ClientContext};
 use kafka_source::{ConfigError, EmbeddedBroker, EmbeddedError, KafkaConfig, Start};
 use tokio_util::sync::CancellationToken;
 
-use crate::record::topics;
+use crate::record::topics::ALL;
 
 use properties::Properties;
+pub use topics::ControlTopic;
 
 /// How long a record or a question may wait for an answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most records of a partition that are read again at a start.
 const WARM_RECORDS: u64 = 10_000;
-
-/// The control topic's records are kept for so long beyond what is remembered of them.
-const SPARE: Duration = Duration::from_secs(24 * 3600);
-
-/// Between two tries to create the topics.
-const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// What the relay writes with.
 pub type Producer = FutureProducer<Quiet>;
@@ -62,16 +58,6 @@ pub enum Broker {
     },
 }
 
-/// The topic that all servers are told something by.
-#[derive(Clone, Debug)]
-pub struct ControlTopic {
-    /// Its name.
-    pub name: String,
-    /// How long what it says counts: where it is created, it keeps its records for a day
-    /// longer.
-    pub life: Duration,
-}
-
 /// Topics that are created where they are missing.
 #[derive(Clone, Copy, Debug)]
 pub struct NewTopics {
@@ -88,7 +74,7 @@ impl Broker {
     /// [`EmbeddedError`].
     pub fn embedded(new: NewTopics) -> Result<Self, EmbeddedError> {
         let broker = EmbeddedBroker::start()?;
-        for topic in topics::ALL {
+        for topic in ALL {
             broker.create_topic(topic, new.partitions.into())?;
         }
         Ok(Self::Embedded(broker))
@@ -105,7 +91,7 @@ impl Broker {
     /// What the source reads: from so long before now on, where events are older than this
     /// process.
     pub fn source(&self, warm_start: Duration) -> KafkaConfig {
-        self.reading(warm_start).topics(topics::ALL)
+        self.reading(warm_start).topics(ALL)
     }
 
     fn reading(&self, warm_start: Duration) -> KafkaConfig {
@@ -151,34 +137,28 @@ impl Broker {
     }
 
     /// Creates the topics that a broker elsewhere does not have, however long it takes
-    /// to be reached. The embedded one has them.
+    /// to be reached, and says what is wrong with the control topic, each time that it can be
+    /// read again: one that was made anew may have other properties. The embedded broker has
+    /// them as they have to be.
+    ///
+    /// `said` is how the control topic is being read.
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn create_topics(
+    pub async fn keep_topics(
         &self,
         new: NewTopics,
         control: ControlTopic,
+        said: SourceStatus,
         stop: CancellationToken,
     ) {
         if matches!(self, Self::Embedded(_)) {
             return;
         }
-        let mut told = false;
-        loop {
-            let created = tokio::select! {
-                () = stop.cancelled() => return,
-                created = create(self.client(), new, &control) => created,
-            };
-            let Err(problem) = created else { return };
-            if !told {
-                tracing::warn!(%problem, "topics not created yet; trying on");
-                told = true;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(TRY_AGAIN) => {}
-            }
+        let client = self.client();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = topics::keep(&client, new, &control, said) => {}
         }
     }
 
@@ -198,40 +178,4 @@ impl Broker {
         config.set("bootstrap.servers", self.address());
         config
     }
-}
-
-/// Tries once. What the broker does not allow is not tried again: it may have the
-/// topics, or somebody else creates them.
-async fn create(
-    client: ClientConfig,
-    new: NewTopics,
-    control: &ControlTopic,
-) -> Result<(), KafkaError> {
-    let admin: AdminClient<Quiet> = client.create_with_context(Quiet)?;
-    let replication = || TopicReplication::Fixed(new.replication.into());
-    let kept = (control.life + SPARE).as_millis().to_string();
-    // A compacted topic would forget one revocation for the next.
-    let control = NewTopic::new(&control.name, 1, replication())
-        .set("cleanup.policy", "delete")
-        .set("retention.ms", &kept)
-        .set("retention.bytes", "-1");
-    let events = topics::ALL.map(|name| NewTopic::new(name, new.partitions.into(), replication()));
-    let wanted: Vec<_> = events.into_iter().chain([control]).collect();
-    let options =
-        AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
-    let created = admin.create_topics(&wanted, &options).await;
-    // Closing the client can block.
-    tokio::task::spawn_blocking(move || drop(admin));
-    for result in created? {
-        match result {
-            Ok(topic) => tracing::info!(topic, "topic created"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) if code == RDKafkaErrorCode::RequestTimedOut => {
-                tracing::debug!(topic, "the broker is still creating it");
-                return Err(KafkaError::AdminOp(code));
-            }
-            Err((topic, code)) => tracing::warn!(topic, %code, "topic not created"),
-        }
-    }
-    Ok(())
 }

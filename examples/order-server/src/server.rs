@@ -139,7 +139,8 @@ impl Server {
         let reached = status.clone();
         let relay = Relay::new(store.clone(), producer, move || reached.health().connected)
             .map_err(FolderError::from)?;
-        let (read, known) = (status.clone(), control.known());
+        let (read, known, said) =
+            (status.clone(), control.known(), control.known().status().clone());
         let ready = move || read.health().caught_up && known.all();
         let live = live(&config, &hub, &shop_auth, &door.admission, ready);
         let cursor = hub.clone();
@@ -164,10 +165,9 @@ impl Server {
         let app = http::routes(shop, live);
 
         let (stop_http, stop_relay) = (cut_off.child_token(), cut_off.child_token());
-        let creating = broker.clone();
-        let stop_creating = cut_off.child_token();
+        let (keeping, stop_keeping) = (broker.clone(), cut_off.child_token());
         tokio::spawn(
-            async move { creating.create_topics(new, control_topic, stop_creating).await },
+            async move { keeping.keep_topics(new, control_topic, said, stop_keeping).await },
         );
         tokio::spawn(upkeep(cut_off.child_token()));
         let tls = door.tls.is_some();

@@ -12,6 +12,8 @@
 use std::env;
 use std::time::Duration;
 
+use kafka_source::rdkafka::admin::AdminClient;
+use kafka_source::rdkafka::client::DefaultClientContext;
 use kafka_source::rdkafka::consumer::{BaseConsumer, Consumer as _};
 use kafka_source::rdkafka::error::KafkaError;
 use kafka_source::rdkafka::producer::{FutureProducer, FutureRecord};
@@ -121,6 +123,11 @@ fn client(address: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address);
     config
+}
+
+/// Who makes topics, and deletes them.
+pub(crate) fn admin_of(address: &str) -> AdminClient<DefaultClientContext> {
+    client(address).create().unwrap()
 }
 
 /// What another service of the shop writes with.

@@ -5,6 +5,7 @@
 //! catalog.rs  records of the shop's other services
 //! rights.rs   what nobody gets by asking for it
 //! outage.rs   the broker away, and the server too
+//! control.rs  the topic that all servers are told by, made wrong, deleted and made anew
 //! takeover.rs several servers on one folder, and one of them gone
 //! ```
 //!
@@ -18,6 +19,7 @@
 #![allow(missing_docs, reason = "a test")]
 
 mod catalog;
+mod control;
 mod kafka;
 mod orders;
 mod outage;

@@ -3,6 +3,7 @@
 //! ```text
 //! headers.rs  what browsers are told, cookies, metrics
 //! roles.rs    support, which sees no price
+//! control.rs  the topic that revocations are told by, which cannot be read
 //! revoke.rs   rights that are taken away, on all servers
 //! tokens.rs   keys of others, and their rotation
 //! tls.rs      https and wss
@@ -12,6 +13,7 @@
 
 #![allow(missing_docs, reason = "a test")]
 
+mod control;
 mod headers;
 mod limits;
 mod logs;

@@ -57,7 +57,7 @@ pub fn auth(flags: &Identity, mode: AuthMode, secret: &[u8]) -> Result<ShopAuth,
             let auth = ShopAuth::new(secret, life).map_err(wrong(flag))?;
             let keys = Keys::secret(secret).map_err(wrong(flag))?;
             let tokens = Jwt::new(Algorithm::Hs256, keys).map_err(wrong(flag))?;
-            Ok(auth.checking(checking(flags, tokens)?))
+            Ok(auth.checking(checking(flags, mode, tokens)?))
         }
         AuthMode::Jwt => {
             let (keys, flag) = match (&flags.jwt_key_file, &flags.jwks) {
@@ -69,12 +69,12 @@ pub fn auth(flags: &Identity, mode: AuthMode, secret: &[u8]) -> Result<ShopAuth,
             };
             let algorithm = flags.jwt_algorithm.map_or(Algorithm::Rs256, Into::into);
             let tokens = Jwt::new(algorithm, keys).map_err(wrong(flag))?;
-            Ok(ShopAuth::verifying(checking(flags, tokens)?))
+            Ok(ShopAuth::verifying(checking(flags, mode, tokens)?))
         }
     }
 }
 
-fn checking(flags: &Identity, mut tokens: Jwt) -> Result<Jwt, VerifyError> {
+fn checking(flags: &Identity, mode: AuthMode, mut tokens: Jwt) -> Result<Jwt, VerifyError> {
     let path = |flag, text: &str| {
         text.parse::<ClaimPath>().map_err(|source| VerifyError::Claim { flag, source })
     };
@@ -90,8 +90,8 @@ fn checking(flags: &Identity, mut tokens: Jwt) -> Result<Jwt, VerifyError> {
     if let Some(audience) = &flags.jwt_audience {
         tokens = tokens.audience(audience);
     }
-    if let Some(hours) = flags.jwt_max_life_hours {
-        tokens = tokens.max_life(Duration::from_secs(3600 * u64::from(hours)));
+    if let Some(life) = flags.max_life(mode) {
+        tokens = tokens.max_life(life);
     }
     Ok(tokens.leeway(flags.leeway()).claims(claims))
 }

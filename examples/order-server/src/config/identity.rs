@@ -63,9 +63,11 @@ pub struct Identity {
     pub jwt_audience: Option<String>,
 
     /// Longest life of a token, from `iat` to `exp`, in hours: others are refused, and those
-    /// that do not say when they were made. Without it: any.
+    /// that do not say when they were made. Without it: --revocation-hours, or with --auth dev
+    /// any. 0: any, and what is revoked of a token that lives longer is forgotten before it
+    /// ends.
     #[arg(long, env = "ORDER_SERVER_JWT_MAX_LIFE_HOURS", value_name = "HOURS",
-        value_parser = clap::value_parser!(u32).range(1..=8_784))]
+        value_parser = clap::value_parser!(u32).range(0..=8_784))]
     pub jwt_max_life_hours: Option<u32>,
 
     /// How far the clocks of who signs and of this server may be apart, in seconds.
@@ -115,8 +117,8 @@ pub struct Identity {
     )]
     pub control_topic: String,
 
-    /// How long a revocation is remembered, in hours. A token that lives longer is good again
-    /// afterwards: --jwt-max-life-hours sees to it that there is none.
+    /// How long a revocation is remembered, in hours: no token may live longer
+    /// (--jwt-max-life-hours), or it would be good again afterwards.
     #[arg(long, env = "ORDER_SERVER_REVOCATION_HOURS", value_name = "HOURS", default_value_t = 24,
         value_parser = clap::value_parser!(u32).range(1..=8_784))]
     pub revocation_hours: u32,
@@ -263,6 +265,13 @@ impl Identity {
     /// How far clocks may be apart.
     pub fn leeway(&self) -> Duration {
         Duration::from_secs(self.jwt_leeway_secs.into())
+    }
+
+    /// The longest life of a token; `None` for any.
+    pub fn max_life(&self, mode: AuthMode) -> Option<Duration> {
+        let unsaid = if mode == AuthMode::Dev { 0 } else { self.revocation_hours };
+        let hours = self.jwt_max_life_hours.unwrap_or(unsaid);
+        (hours > 0).then(|| Duration::from_secs(3600 * u64::from(hours)))
     }
 
     /// How long a revocation is remembered.

@@ -118,6 +118,21 @@ fn nothing_secret_is_shown() {
 }
 
 #[test]
+fn no_token_outlives_what_is_revoked_of_it() {
+    let hours = |flags: &[&str]| {
+        let config = config(flags);
+        let mode = config.identity.auth(config.listen).unwrap().mode;
+        config.identity.max_life(mode).map(|life| life.as_secs() / 3600)
+    };
+    let jwt = ["--jwks", "f", "--jwt-algorithm", "es256"];
+    assert_eq!(hours(&jwt), Some(24));
+    assert_eq!(hours(&["--secret", SECRET, "--revocation-hours", "48"]), Some(48));
+    assert_eq!(hours(&["--secret", SECRET, "--jwt-max-life-hours", "8"]), Some(8));
+    assert_eq!(hours(&["--secret", SECRET, "--jwt-max-life-hours", "0"]), None);
+    assert_eq!(hours(&[]), None, "whoever tries it out signs with what he has");
+}
+
+#[test]
 fn keys_need_their_algorithm_and_nothing_beside_them() {
     let given = auth(&["--jwks", "f", "--jwt-algorithm", "es256", "--listen", "0.0.0.0"]);
     assert_eq!(given.unwrap().mode, AuthMode::Jwt);

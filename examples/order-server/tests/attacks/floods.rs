@@ -240,33 +240,35 @@ async fn upgrades_come_at_a_rate() {
     .await;
 }
 
+/// Asks for more rooms than anybody may have.
+pub(crate) async fn bomb_of_rooms(target: &Target) {
+    // Names as long as they may be, of which none may be joined: they are in no table.
+    let names = (0..64).map(|at| format!("room=x{at:02}:{}", "n".repeat(120)));
+    let path = format!("/ws?{}", names.collect::<Vec<_>>().join("&"));
+    let mut open = Vec::new();
+    for at in 0..200 {
+        let mut raw = Raw::open(target.addr).await;
+        let header = bearer(&jwt::of(&format!("eve{at}@shop.example"), "user"));
+        assert_eq!(raw.upgrade(&path, &header).await.status, 101);
+        let asks = (0..64).map(|room| {
+            let room = format!("y{at}.{room}:{}", "n".repeat(110));
+            text(&json!({"event": "subscribe", "data": {"room": room}}).to_string())
+        });
+        raw.send(asks.collect::<Vec<_>>().concat()).await;
+        open.push(raw);
+    }
+    for mut raw in open {
+        assert_eq!(raw.text().await["event"], "welcome");
+        for _ in 0..128 {
+            let code = raw.text().await["data"]["code"].clone();
+            assert!(code == "forbidden" || code == "rate_limited", "{code}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_bomb_of_rooms_leaves_nothing() {
-    attacked(&[], async |target: &Target| {
-        // Names as long as they may be, of which none may be joined: they are in no table.
-        let names = (0..64).map(|at| format!("room=x{at:02}:{}", "n".repeat(120)));
-        let path = format!("/ws?{}", names.collect::<Vec<_>>().join("&"));
-        let mut open = Vec::new();
-        for at in 0..200 {
-            let mut raw = Raw::open(target.addr).await;
-            let header = bearer(&jwt::of(&format!("eve{at}@shop.example"), "user"));
-            assert_eq!(raw.upgrade(&path, &header).await.status, 101);
-            let asks = (0..64).map(|room| {
-                let room = format!("y{at}.{room}:{}", "n".repeat(110));
-                text(&json!({"event": "subscribe", "data": {"room": room}}).to_string())
-            });
-            raw.send(asks.collect::<Vec<_>>().concat()).await;
-            open.push(raw);
-        }
-        for mut raw in open {
-            assert_eq!(raw.text().await["event"], "welcome");
-            for _ in 0..128 {
-                let code = raw.text().await["data"]["code"].clone();
-                assert!(code == "forbidden" || code == "rate_limited", "{code}");
-            }
-        }
-    })
-    .await;
+    attacked(&[], bomb_of_rooms).await;
 }
 
 #[tokio::test]

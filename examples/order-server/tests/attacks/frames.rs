@@ -170,28 +170,47 @@ async fn what_is_never_finished_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn who_says_too_much_is_sent_away() {
-    attacked(&["--frames-per-second", "50"], async |target: &Target| {
-        let token = json!({"event": "auth", "data": {"token": jwt::of(EVE, "user")}}).to_string();
-        let floods_of = [
-            ("pings", frame(0x89, &[b'x'; 125])),
-            ("pongs", frame(0x8a, b"")),
-            ("subscribes", text(r#"{"event":"subscribe","data":{"room":"inventory:updates"}}"#)),
-            ("renewals", text(&token)),
-            ("leaving", text(r#"{"event":"unsubscribe","data":{"room":"inventory:updates"}}"#)),
-        ];
-        for (what, bytes) in floods_of {
+async fn a_message_is_not_waited_for_without_end() {
+    attacked(&["--message-secs", "1"], async |target: &Target| {
+        // Each always says a little more of it. Who says nothing meets the next heartbeat.
+        for (begun, more) in [
+            (frame(0x01, b"x"), frame(0x00, b"x")),
+            (head(0x81, 127, &65_536_u64.to_be_bytes()), b"x".to_vec()),
+        ] {
             let mut raw = comes(target).await;
-            assert_eq!(raw.floods(&bytes).await, with(4003, "rate_limited"), "{what}");
-        }
-        // Within the rate nobody is sent away.
-        let mut raw = comes(target).await;
-        for _ in 0..40 {
-            raw.send(frame(0x89, b"x")).await;
-            assert_eq!(raw.frame().await.map(|frame| frame.opcode), Some(10));
+            raw.send(&begun).await;
+            raw.dribbles(&more).await;
+            assert_eq!(raw.closed().await, with(1001, "going_away"));
         }
     })
     .await;
+}
+
+/// Floods of frames of each kind, beyond 50 a second.
+pub(crate) async fn floods_of_frames(target: &Target) {
+    let token = json!({"event": "auth", "data": {"token": jwt::of(EVE, "user")}}).to_string();
+    let floods_of = [
+        ("pings", frame(0x89, &[b'x'; 125])),
+        ("pongs", frame(0x8a, b"")),
+        ("subscribes", text(r#"{"event":"subscribe","data":{"room":"inventory:updates"}}"#)),
+        ("renewals", text(&token)),
+        ("leaving", text(r#"{"event":"unsubscribe","data":{"room":"inventory:updates"}}"#)),
+    ];
+    for (what, bytes) in floods_of {
+        let mut raw = comes(target).await;
+        assert_eq!(raw.floods(&bytes).await, with(4003, "rate_limited"), "{what}");
+    }
+    // Within the rate nobody is sent away.
+    let mut raw = comes(target).await;
+    for _ in 0..40 {
+        raw.send(frame(0x89, b"x")).await;
+        assert_eq!(raw.frame().await.map(|frame| frame.opcode), Some(10));
+    }
+}
+
+#[tokio::test]
+async fn who_says_too_much_is_sent_away() {
+    attacked(&["--frames-per-second", "50"], floods_of_frames).await;
 }
 
 #[tokio::test]
@@ -222,72 +241,75 @@ async fn who_asks_too_much_is_told_so() {
     .await;
 }
 
+/// Asks without end, and takes none of the answers.
+pub(crate) async fn deaf_askers(target: &Target) {
+    let before = target.usage().await.rss;
+    // Each asks for answers as fast as the server reads, and takes none of them.
+    let ping = frame(0x89, &[b'x'; 125]).repeat(100);
+    let ask = text(r#"{"event":"subscribe","id":1,"data":{"room":"admin:dashboard"}}"#).repeat(100);
+    let mut deaf = Vec::new();
+    for at in 0..40 {
+        let mut raw = Raw::open_narrow(target.addr).await;
+        let header = bearer(&jwt::of(EVE, "user"));
+        assert_eq!(raw.upgrade("/ws", &header).await.status, 101);
+        deaf.push((raw, if at % 2 == 0 { &ping } else { &ask }, 0));
+    }
+    let mut idle = 0;
+    while idle < 50 {
+        let mut taken = false;
+        for (raw, bytes, at) in &mut deaf {
+            if let Some(sent) = raw.send_now(&bytes[*at..]) {
+                *at = (*at + sent) % bytes.len();
+                taken = true;
+            }
+        }
+        idle = if taken { 0 } else { idle + 1 };
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let now = target.usage().await.rss;
+    // 64 KiB of answers for each at most, and what is read of each: a few MiB together.
+    assert!(now < before + 24 * 1024, "from {before} to {now} KiB");
+}
+
 #[tokio::test]
 async fn who_never_reads_costs_no_memory() {
-    attacked(&[], async |target: &Target| {
-        let before = target.usage().await.rss;
-        // Each asks for answers as fast as the server reads, and takes none of them.
-        let ping = frame(0x89, &[b'x'; 125]).repeat(100);
-        let ask =
-            text(r#"{"event":"subscribe","id":1,"data":{"room":"admin:dashboard"}}"#).repeat(100);
-        let mut deaf = Vec::new();
-        for at in 0..40 {
-            let mut raw = Raw::open_narrow(target.addr).await;
-            let header = bearer(&jwt::of(EVE, "user"));
-            assert_eq!(raw.upgrade("/ws", &header).await.status, 101);
-            deaf.push((raw, if at % 2 == 0 { &ping } else { &ask }, 0));
+    attacked(&[], deaf_askers).await;
+}
+
+/// Reads nothing of what is much.
+pub(crate) async fn slow_readers(target: &Target) {
+    let slow = "slow@shop.example";
+    let token = bearer(&jwt::of(slow, "user"));
+    let mut deaf = Vec::new();
+    for _ in 0..3 {
+        let mut raw = Raw::open_narrow(target.addr).await;
+        assert_eq!(raw.upgrade("/ws", &token).await.status, 101);
+        deaf.push(raw);
+    }
+    let item = json!({"sku": "A", "name": "x".repeat(200), "quantity": 1, "unitPrice": 1});
+    let order = json!({"items": vec![item; 100]}).to_string();
+    let headers = format!("Content-Type: application/json\r\n{token}");
+    let mut rest = Raw::open(target.addr).await;
+    // More than a MiB, for longer than the grace of five seconds.
+    let closed = async || target.metric("fanout_closed_total{reason=\"slow\"}").await;
+    let (before, mut orders) = (closed().await, 0);
+    while closed().await < before + 3.0 {
+        assert!(orders < 600, "slow readers stay");
+        if orders < 80 {
+            let placed = rest.ask("POST /api/orders", &headers, &order).await;
+            assert_eq!(placed.status, 201, "{}", placed.text());
+        } else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let mut idle = 0;
-        while idle < 50 {
-            let mut taken = false;
-            for (raw, bytes, at) in &mut deaf {
-                if let Some(sent) = raw.send_now(&bytes[*at..]) {
-                    *at = (*at + sent) % bytes.len();
-                    taken = true;
-                }
-            }
-            idle = if taken { 0 } else { idle + 1 };
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let now = target.usage().await.rss;
-        // 64 KiB of answers for each at most, and what is read of each: a few MiB together.
-        assert!(now < before + 24 * 1024, "from {before} to {now} KiB");
-    })
-    .await;
+        orders += 1;
+    }
+    for mut raw in deaf {
+        let closed = raw.closed().await;
+        assert!([with(4001, "slow"), Closed::Cut].contains(&closed), "{closed:?}");
+    }
 }
 
 #[tokio::test]
 async fn a_slow_reader_is_told_to_come_back() {
-    attacked(&["--log-mib", "8"], async |target: &Target| {
-        let slow = "slow@shop.example";
-        let token = bearer(&jwt::of(slow, "user"));
-        let mut deaf = Vec::new();
-        for _ in 0..3 {
-            let mut raw = Raw::open_narrow(target.addr).await;
-            assert_eq!(raw.upgrade("/ws", &token).await.status, 101);
-            deaf.push(raw);
-        }
-        let item = json!({"sku": "A", "name": "x".repeat(200), "quantity": 1, "unitPrice": 1});
-        let order = json!({"items": vec![item; 100]}).to_string();
-        let headers = format!("Content-Type: application/json\r\n{token}");
-        let mut rest = Raw::open(target.addr).await;
-        // More than a MiB, for longer than the grace of five seconds.
-        let closed = async || target.metric("fanout_closed_total{reason=\"slow\"}").await;
-        let (before, mut orders) = (closed().await, 0);
-        while closed().await < before + 3.0 {
-            assert!(orders < 600, "slow readers stay");
-            if orders < 80 {
-                let placed = rest.ask("POST /api/orders", &headers, &order).await;
-                assert_eq!(placed.status, 201, "{}", placed.text());
-            } else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            orders += 1;
-        }
-        for mut raw in deaf {
-            let closed = raw.closed().await;
-            assert!([with(4001, "slow"), Closed::Cut].contains(&closed), "{closed:?}");
-        }
-    })
-    .await;
+    attacked(&["--log-mib", "8"], slow_readers).await;
 }

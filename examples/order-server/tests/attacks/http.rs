@@ -34,9 +34,7 @@ async fn who_says_nothing_or_too_slowly_is_cut_off() {
         // One that always says a little more.
         let mut dribbling = Raw::open(target.addr).await;
         dribbling.send("GET /livez HTTP/1.1\r\n").await;
-        while !dribbling.has_something() && dribbling.send("X: y\r\n").await {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        dribbling.dribbles("X: y\r\n").await;
         for mut raw in open {
             let said = raw.rest().await;
             assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 408 "), "{said:?}");

@@ -1,25 +1,27 @@
 //! A client that sends the bytes that it is told to, and reads what comes back.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use crate::support::DEADLINE;
+use crate::wire::{Place, Stream};
 
 /// What a header of an upgrade needs, beside `Host` and what is being tried.
 pub(crate) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// A TCP connection, and what was read of it and not looked at yet.
+/// A connection, and what was read of it and not looked at yet. Once dropped it is gone
+/// without a word, TLS's own included.
 pub(crate) struct Raw {
-    incoming: OwnedReadHalf,
+    incoming: ReadHalf<Box<dyn Stream>>,
     /// Until there is no more to be sent.
-    outgoing: Option<OwnedWriteHalf>,
-    addr: SocketAddr,
+    outgoing: Option<WriteHalf<Box<dyn Stream>>>,
+    addr: Place,
     read: Vec<u8>,
 }
 
@@ -73,29 +75,27 @@ impl Response {
 }
 
 impl Raw {
-    pub(crate) async fn open(addr: SocketAddr) -> Self {
+    pub(crate) async fn open(addr: Place) -> Self {
         Self::open_from(addr, Ipv4Addr::LOCALHOST).await
     }
 
     /// From another address of this machine.
-    pub(crate) async fn open_from(addr: SocketAddr, from: Ipv4Addr) -> Self {
+    pub(crate) async fn open_from(addr: Place, from: Ipv4Addr) -> Self {
         Self::try_open(addr, from, None).await.unwrap()
     }
 
     /// With little room for what is not read.
-    pub(crate) async fn open_narrow(addr: SocketAddr) -> Self {
+    pub(crate) async fn open_narrow(addr: Place) -> Self {
         Self::try_open(addr, Ipv4Addr::LOCALHOST, Some(16 * 1024)).await.unwrap()
     }
 
-    async fn try_open(addr: SocketAddr, from: Ipv4Addr, receive: Option<u32>) -> io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(IpAddr::V4(from), 0))?;
-        if let Some(bytes) = receive {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        let stream = socket.connect(addr).await?;
-        stream.set_nodelay(true)?;
-        let (incoming, outgoing) = stream.into_split();
+    pub(crate) async fn try_open(
+        addr: Place,
+        from: Ipv4Addr,
+        receive: Option<u32>,
+    ) -> io::Result<Self> {
+        let connecting = tokio::time::timeout(DEADLINE, addr.connect(from, receive)).await;
+        let (incoming, outgoing) = tokio::io::split(connecting.expect("in time")?);
         Ok(Self { incoming, outgoing: Some(outgoing), addr, read: Vec::new() })
     }
 
@@ -108,12 +108,14 @@ impl Raw {
 
     /// Sends what the kernel takes now; `None` where it takes nothing, or the server is gone.
     pub(crate) fn send_now(&mut self, bytes: &[u8]) -> Option<usize> {
-        self.outgoing.as_ref()?.try_write(bytes).ok()
+        self.outgoing.as_mut()?.write(bytes).now_or_never()?.ok()
     }
 
     /// Sends the end of what there is to be sent, and still reads.
     pub(crate) fn half_close(&mut self) {
-        self.outgoing = None;
+        if let Some(mut outgoing) = self.outgoing.take() {
+            let _ = outgoing.shutdown().now_or_never();
+        }
     }
 
     /// Sends this over and over, reading all the while, until the server closes.
@@ -127,10 +129,21 @@ impl Raw {
         let closed = tokio::select! {
             closed = self.close_frame() => closed,
             never = flood => never,
+            () = tokio::time::sleep(DEADLINE) => panic!("still taken"),
         };
-        drop(outgoing);
+        self.outgoing = Some(outgoing);
+        self.half_close();
         self.rest().await;
         closed
+    }
+
+    /// Says a little more, again and again, until the server says something or ends it.
+    pub(crate) async fn dribbles(&mut self, bytes: impl AsRef<[u8]>) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.has_something() && self.send(&bytes).await {
+            assert!(Instant::now() < deadline, "still waited for");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Reads more; false at the end, be it a reset.
@@ -219,13 +232,9 @@ impl Raw {
     /// Whether the server has said something, or ended it; does not wait.
     pub(crate) fn has_something(&mut self) -> bool {
         let mut buffer = vec![0; 16 * 1024];
-        match self.incoming.try_read(&mut buffer) {
-            Ok(read) => {
-                self.read.extend_from_slice(&buffer[..read]);
-                true
-            }
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
+        let Some(read) = self.incoming.read(&mut buffer).now_or_never() else { return false };
+        self.read.extend_from_slice(&buffer[..read.unwrap_or(0)]);
+        true
     }
 
     /// What still comes until the server ends the connection, which it must.
@@ -299,7 +308,9 @@ impl Raw {
 
     /// How the server closes, whatever it says before; then it ends the connection.
     pub(crate) async fn closed(&mut self) -> Closed {
-        let closed = self.close_frame().await;
+        // In all: a heartbeat now and then is no goodbye.
+        let closed = tokio::time::timeout(DEADLINE, self.close_frame()).await;
+        let closed = closed.expect("closed in time");
         self.half_close();
         self.rest().await;
         closed

@@ -29,8 +29,14 @@ fn asks(event: &str, room: &str) -> Vec<u8> {
 /// The answer's bytes.
 async fn answered(raw: &mut Raw, event: &str, room: &str) -> String {
     raw.send(asks(event, room)).await;
-    let frame = raw.frame().await.expect("an answer");
-    String::from_utf8(frame.payload).unwrap()
+    loop {
+        let frame = raw.frame().await.expect("an answer");
+        let answer = String::from_utf8(frame.payload).unwrap();
+        // What an admin is told of others may come in between.
+        if !answer.contains(r#""event":"admin:order:"#) {
+            return answer;
+        }
+    }
 }
 
 async fn orders(target: &Target, subject: &str) -> String {
@@ -118,6 +124,39 @@ fn not_hers() -> Vec<(String, &'static str)> {
     rooms.push((format!("user:{}", "x".repeat(124)), "bad_room"));
     rooms.push(("x".repeat(60_000), "bad_room"));
     rooms
+}
+
+#[tokio::test]
+async fn there_are_so_many_rooms_and_no_more() {
+    // An admin is due three, and may ask for two.
+    attacked(&["--max-rooms", "4"], async |target: &Target| {
+        let header = bearer(&jwt::of(EVE, "admin"));
+        let mut raw = Raw::open(target.addr).await;
+        assert_eq!(raw.upgrade("/ws", &header).await.status, 101);
+        assert_eq!(rooms_of(&raw.text().await["data"]).len(), 3);
+        let own = format!("orders:{EVE}");
+        let answer = answered(&mut raw, "subscribe", &own).await;
+        assert!(answer.contains(r#""subscribed""#), "{answer}");
+        for _ in 0..3 {
+            let answer = answered(&mut raw, "subscribe", "inventory:updates").await;
+            assert!(answer.contains(r#""too_many_rooms""#), "{answer}");
+            // One that it is in already is no more of them, and what is forbidden stays so.
+            let answer = answered(&mut raw, "subscribe", &own).await;
+            assert!(answer.contains(r#""subscribed""#), "{answer}");
+            let answer = answered(&mut raw, "subscribe", "user:ann@shop.example").await;
+            assert!(answer.contains(r#""forbidden""#), "{answer}");
+        }
+        // A place that is given back is there; and the same by an address.
+        answered(&mut raw, "unsubscribe", &own).await;
+        let answer = answered(&mut raw, "subscribe", "inventory:updates").await;
+        assert!(answer.contains(r#""subscribed""#), "{answer}");
+        let mut raw = Raw::open(target.addr).await;
+        let path = format!("/ws?room=inventory:updates&room={own}");
+        assert_eq!(raw.upgrade(&path, &header).await.status, 101);
+        assert_eq!(rooms_of(&raw.text().await["data"]).len(), 4);
+        assert_eq!(raw.text().await["data"]["code"], "too_many_rooms");
+    })
+    .await;
 }
 
 #[tokio::test]

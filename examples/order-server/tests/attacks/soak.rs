@@ -22,6 +22,7 @@ use crate::bystander::Bystander;
 use crate::jwt::{self, bearer};
 use crate::raw::{Raw, UPGRADE, frame, text};
 use crate::target::{Target, Usage};
+use crate::wire::Place;
 
 /// What the allocator may have more of in the last third than in the middle one: it moves by
 /// a few MiB with what happens to be open when a sample is taken. A leak of 1 KiB for each
@@ -56,7 +57,7 @@ impl Tally {
 /// Somebody who goes on until the end.
 #[derive(Clone)]
 struct Actor {
-    target: std::net::SocketAddr,
+    target: Place,
     tally: Arc<Tally>,
     until: Instant,
     from: Ipv4Addr,

@@ -1,6 +1,5 @@
 //! The server under attack: a process, and what it takes of the machine.
 
-use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use tokio::process::{Child, Command};
 
 use crate::raw::Raw;
 use crate::support::{DEADLINE, Folder};
+use crate::wire::Place;
 
 /// What tokens are signed with.
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -48,7 +48,7 @@ const BYSTANDER: f64 = 3.0;
 /// A running server, which does not outlive the test.
 pub(crate) struct Target {
     child: Child,
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: Place,
     /// What it has said on stderr.
     said: Arc<Mutex<String>>,
     folder: Folder,
@@ -114,8 +114,9 @@ impl Target {
             while let Some(line) = lines.next_line().await.unwrap() {
                 let url = line.trim().strip_prefix("open ").map(str::trim);
                 let url = url.and_then(|url| url.split_once("://"));
-                if let Some((_, addr)) = url {
-                    return addr.trim_end_matches('/').parse().unwrap();
+                if let Some((scheme, addr)) = url {
+                    let socket = addr.trim_end_matches('/').parse().unwrap();
+                    return Place { socket, tls: scheme == "https" };
                 }
             }
             panic!("not started: {}", said.lock().unwrap());
@@ -148,6 +149,12 @@ impl Target {
             rest.starts_with([' ', '{'])
         });
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The same, of what is counted.
+    #[allow(clippy::cast_sign_loss, reason = "a count")]
+    pub(crate) async fn count(&self, name: &str) -> u64 {
+        self.metric(name).await as u64
     }
 
     /// What it has now.

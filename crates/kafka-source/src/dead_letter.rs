@@ -179,10 +179,7 @@ async fn deliver(
         let look = (Instant::now() + LOOK).min(end);
         match timeout_at(look, &mut delivery).await {
             Ok(Ok(Ok(_))) => return Ok(()),
-            Ok(Ok(Err((error, _)))) => {
-                client.note(&error);
-                return Err(failed(error));
-            }
+            Ok(Ok(Err((error, _)))) => return Err(failed(error)),
             // The producer is held here, so nobody else has dropped it.
             Ok(Err(_)) => return Err(late()),
             Err(_) if Instant::now() >= end => return Err(late()),

@@ -147,7 +147,14 @@ impl KafkaGroup {
         let desk = Arc::new(Desk::new(config.source.max_queued_batches));
         let common = Arc::<Common>::default();
         let source = config.source.clone();
-        let watch = Watch::new(consumer, reporter.clone(), source, patterns, common.clone());
+        let watch = Watch::new(
+            consumer,
+            reporter.clone(),
+            source,
+            patterns,
+            common.clone(),
+            config.group.clone(),
+        );
         let member = Member::new(poll, reporter, config, desk.clone(), common.clone());
         // Where the second finds no thread, the first ends as well.
         let group = Self { desk, status, common, ended: false };

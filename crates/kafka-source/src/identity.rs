@@ -9,7 +9,9 @@
 //! cluster alone stands for the log then; one that does not answer is asked again.
 //!
 //! The client has these ids only in its administration's answer to "describe this topic",
-//! which is the same request as for metadata and needs no other right.
+//! which is the same request as for metadata and needs no other right. The same answer says
+//! what the client may do with the topic: one that it may describe and not read looks well in
+//! everything else that is asked, and nothing of it ever comes.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -18,13 +20,14 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::bindings::{
-    rd_kafka_AdminOptions_set_broker, rd_kafka_DescribeTopics,
+    rd_kafka_AclOperation_t, rd_kafka_AdminOptions_set_broker,
+    rd_kafka_AdminOptions_set_include_authorized_operations, rd_kafka_DescribeTopics,
     rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
-    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error,
-    rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_t,
+    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_authorized_operations,
+    rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_t,
     rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_least_significant_bits,
     rd_kafka_Uuid_most_significant_bits, rd_kafka_admin_op_t, rd_kafka_error_code,
-    rd_kafka_event_DescribeTopics_result, rd_kafka_event_error,
+    rd_kafka_error_destroy, rd_kafka_event_DescribeTopics_result, rd_kafka_event_error,
 };
 use rdkafka::client::Client;
 use rdkafka::error::{IsError as _, KafkaError, RDKafkaErrorCode};
@@ -65,11 +68,23 @@ pub(crate) struct Identity {
     /// What stands for it by configuration: nobody is asked then.
     given: Option<Arc<str>>,
     cluster: Option<String>,
+    /// Those that may not be read, by the last answer.
+    unreadable: Vec<String>,
 }
 
 impl Identity {
     pub(crate) fn new(config: &KafkaConfig) -> Self {
-        Self { given: config.log_identity.as_deref().map(Into::into), cluster: None }
+        Self {
+            given: config.log_identity.as_deref().map(Into::into),
+            cluster: None,
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// Topics that were asked about last and may be described, not read. Nobody is asked where
+    /// the log's name is given.
+    pub(crate) fn unreadable(&self) -> &[String] {
+        &self.unreadable
     }
 
     /// Which log each topic of these names is now, after `broker` has told of them.
@@ -92,8 +107,14 @@ impl Identity {
             self.cluster = client.fetch_cluster_id(timeout);
         }
         let cluster = self.cluster.as_ref().ok_or(Unidentified::NoCluster)?;
-        let mut ids = topic_ids(client, topics, broker, timeout)
+        self.unreadable.clear();
+        let told = topic_ids(client, topics, broker, timeout)
             .map_err(|source| no_answer(&topics.join("`, `"), source))?;
+        let denied = told.iter().filter(|(_, told)| told.as_ref().is_ok_and(|told| !told.readable));
+        self.unreadable.extend(denied.map(|(name, _)| name.clone()));
+        self.unreadable.sort_unstable();
+        let mut ids: HashMap<_, _> =
+            told.into_iter().map(|(name, told)| (name, told.map(|told| told.id))).collect();
         let log = |id: Option<u128>| {
             let name = match id {
                 Some(id) => format!("{cluster}/{id:032x}").into(),
@@ -124,9 +145,18 @@ pub(crate) fn answerer(metadata: &Metadata) -> Option<i32> {
     Some(metadata.orig_broker_id()).filter(|id| *id >= 0).or(first)
 }
 
-type TopicIds = HashMap<String, Result<Option<u128>, KafkaError>>;
+type TopicIds = HashMap<String, Result<Told, KafkaError>>;
 
-/// The ids of topics, `None` where the broker is too old to have any.
+/// What is told of a topic.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    /// `None` where the broker is too old to have any.
+    id: Option<u128>,
+    /// Whether it may be read; true where the broker does not say.
+    readable: bool,
+}
+
+/// The ids of topics, and whether they may be read.
 ///
 /// Asks this broker: by itself the client would wait for the controller, which is no better
 /// a judge.
@@ -160,6 +190,12 @@ fn topic_ids<C: ClientContext>(
                     }
                 }
                 let (options, queue) = (question.options, question.queue);
+                let refused = rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+                if !refused.is_null() {
+                    let code = rd_kafka_error_code(refused);
+                    rd_kafka_error_destroy(refused);
+                    return Err(failed(code.into()));
+                }
                 rd_kafka_DescribeTopics(question.client, list.ptr(), options, queue);
             }
             Ok(())
@@ -170,7 +206,8 @@ fn topic_ids<C: ClientContext>(
                 match RDKafkaErrorCode::from(rd_kafka_event_error(event)) {
                     RDKafkaErrorCode::NoError => {}
                     RDKafkaErrorCode::UnsupportedFeature => {
-                        let old = |topic: &Arc<str>| (topic.to_string(), Ok(None));
+                        let told = || Told { id: None, readable: true };
+                        let old = |topic: &Arc<str>| (topic.to_string(), Ok(told()));
                         return Ok(topics.iter().map(old).collect());
                     }
                     code => return Err(failed(code)),
@@ -195,7 +232,7 @@ fn topic_ids<C: ClientContext>(
 #[expect(unsafe_code, reason = "the binding has no safe form")]
 unsafe fn topic_id(
     described: *const rd_kafka_TopicDescription_t,
-) -> (String, Result<Option<u128>, KafkaError>) {
+) -> (String, Result<Told, KafkaError>) {
     // SAFETY: what is read belongs to the description; its name is terminated.
     unsafe {
         let name = CStr::from_ptr(rd_kafka_TopicDescription_name(described));
@@ -205,15 +242,20 @@ unsafe fn topic_id(
         if code.is_error() {
             return (name, Err(KafkaError::AdminOp(code.into())));
         }
+        let mut count = 0;
+        let may = rd_kafka_TopicDescription_authorized_operations(described, &raw mut count);
+        let read = rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ;
+        // None at all is what an answer holds that does not say: this one may be described.
+        let readable = may.is_null() || count == 0 || (0..count).any(|nth| *may.add(nth) == read);
         let id = rd_kafka_TopicDescription_topic_id(described);
         if id.is_null() {
-            return (name, Ok(None));
+            return (name, Ok(Told { id: None, readable }));
         }
         let half = |bits: i64| u128::from(u64::from_ne_bytes(bits.to_ne_bytes()));
         let id = half(rd_kafka_Uuid_most_significant_bits(id)) << 64
             | half(rd_kafka_Uuid_least_significant_bits(id));
         // Zero is what the answer holds where the broker's version has no ids.
-        (name, Ok((id != 0).then_some(id)))
+        (name, Ok(Told { id: (id != 0).then_some(id), readable }))
     }
 }
 

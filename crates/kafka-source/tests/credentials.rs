@@ -6,31 +6,56 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use common::{Reader, broker};
-use fanout::SourceHealth;
-use kafka_source::{ConfigError, KafkaConfig, KafkaSource, StartError};
+use common::{DEADLINE, Reader, broker};
+use fanout::{Source as _, SourceHealth};
+use kafka_source::{
+    ConfigError, GroupConfig, GroupConfigError, GroupStartError, KafkaConfig, KafkaGroup,
+    KafkaSource, StartError,
+};
+use tokio::time::timeout;
+
+fn config(brokers: &str, properties: &[(&str, &str)]) -> KafkaConfig {
+    // Longer than the test waits: what is said does not come from a question that took too
+    // long.
+    let config = KafkaConfig::new(brokers).topic("t").request_timeout(DEADLINE * 2);
+    properties.iter().fold(config, |config, (name, value)| config.property(*name, *value))
+}
 
 /// What the status says of brokers that cannot be used.
-async fn problem(brokers: &str, properties: &[(&str, &str)]) -> String {
-    let config = KafkaConfig::new(brokers).topic("t");
-    let config =
-        properties.iter().fold(config, |config, (name, value)| config.property(*name, *value));
-    let mut reader = Reader::start(config);
-    let SourceHealth { connected, problem, .. } =
-        reader.until(|health| health.problem.is_some()).await;
-    assert!(!connected);
-    let problem = problem.expect("said");
+fn told(brokers: &str, health: SourceHealth) -> String {
+    assert!(!health.connected);
+    let problem = health.problem.expect("said");
     assert!(problem.starts_with(&format!("no broker can be used at {brokers}: ")), "{problem}");
     assert!(!problem.contains("hunter2"), "{problem}");
     problem
 }
 
+async fn problem(brokers: &str, properties: &[(&str, &str)]) -> String {
+    let mut reader = Reader::start(config(brokers, properties));
+    told(brokers, reader.until(|health| health.problem.is_some()).await)
+}
+
+/// The same of a member of a group.
+async fn problem_of_a_member(brokers: &str, properties: &[(&str, &str)]) -> String {
+    let group = GroupConfig::new(config(brokers, properties), "g");
+    let group = KafkaGroup::start(group).expect("started");
+    let mut status = group.status();
+    let waiting = status.wait_for(|health| health.problem.is_some());
+    assert_eq!(timeout(DEADLINE, waiting).await, Ok(true), "nothing is said");
+    told(brokers, status.health())
+}
+
 fn refused(properties: &[(&str, &str)]) -> ConfigError {
-    let config = KafkaConfig::new("127.0.0.1:1").topic("t");
-    let config =
-        properties.iter().fold(config, |config, (name, value)| config.property(*name, *value));
-    match KafkaSource::start(config) {
-        Err(StartError::Config(error)) => error,
+    let config = config("127.0.0.1:1", properties);
+    let group = GroupConfig::new(config.clone(), "g");
+    match (KafkaSource::start(config), KafkaGroup::start(group)) {
+        (
+            Err(StartError::Config(error)),
+            Err(GroupStartError::Config(GroupConfigError::Source(same))),
+        ) => {
+            assert_eq!(words(&error), words(&same));
+            error
+        }
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -49,8 +74,10 @@ fn words(error: &ConfigError) -> String {
 #[tokio::test]
 async fn where_nothing_listens_the_address_and_the_refusal_are_named() {
     let free = TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address");
-    let told = problem(&free.to_string(), &[]).await;
-    assert!(told.contains(&format!("broker {free}: ")) && told.contains("refused"), "{told}");
+    let free = free.to_string();
+    for told in [problem(&free, &[]).await, problem_of_a_member(&free, &[]).await] {
+        assert!(told.contains(&format!("broker {free}: ")) && told.contains("refused"), "{told}");
+    }
 }
 
 #[tokio::test]
@@ -86,8 +113,12 @@ async fn a_password_for_who_asks_for_none_is_refused_in_words() {
         ("sasl.username", "reader"),
         ("sasl.password", "hunter2"),
     ];
-    let told = problem(broker.bootstrap_servers(), &login).await;
-    assert!(told.contains("SASL") || told.contains("sasl"), "{told}");
+    for told in [
+        problem(broker.bootstrap_servers(), &login).await,
+        problem_of_a_member(broker.bootstrap_servers(), &login).await,
+    ] {
+        assert!(told.contains("SASL") || told.contains("sasl"), "{told}");
+    }
 }
 
 #[test]

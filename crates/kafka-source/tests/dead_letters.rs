@@ -13,7 +13,9 @@ use fanout::{
     Poison, RoleAccess, Room, RouteError, SourceError, SourceHealth, SourceStatus,
 };
 use kafka_source::rdkafka::message::{Header, OwnedHeaders};
+use kafka_source::rdkafka::mocking::MockCluster;
 use kafka_source::rdkafka::producer::FutureRecord;
+use kafka_source::rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use kafka_source::{
     DeadLetterConfig, DeadLetterHeaders, EmbeddedBroker, KafkaConfig, KafkaDeadLetters,
     KafkaSource, Start,
@@ -184,6 +186,43 @@ async fn where_letters_cannot_be_written_their_partition_alone_is_halted() {
     node.sees(1, &[0, 1]).await;
     node.sees(0, &[0]).await;
     node.stop().await;
+}
+
+/// One that numbers what it writes, and is told once that a number is missing, writes nothing
+/// any more, whatever comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_has_failed_for_good_is_replaced() {
+    let broker = broker(2);
+    let elsewhere = MockCluster::new(1).expect("broker");
+    elsewhere.create_topic("dead", 1, 1).expect("topic");
+    let missing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    elsewhere.request_errors(RDKafkaApiKey::Produce, &[missing]);
+    let source = config(&broker);
+    let dead = DeadLetterConfig::new(&source, "dead")
+        .brokers(elsewhere.bootstrap_servers())
+        .property("enable.gapless.guarantee", "true");
+    let mut node = Node::start(source, dead, Limits::default()).await;
+    let producer = producer(&broker);
+    write(&producer, "t", 0, "{").await;
+    let halted = |health: &SourceHealth| {
+        let problem = health.problem.as_deref().unwrap_or_default();
+        problem.contains("t/0 is halted at 0") && problem.contains("`dead` refused it")
+    };
+    let told = timeout(DEADLINE, node.status.wait_for(halted)).await;
+    assert_eq!(told, Ok(true), "{:?}", node.status.health());
+    for payload in ["{", "1", "}", "2"] {
+        write(&producer, "t", 1, payload).await;
+    }
+    node.sees(1, &[1, 3]).await;
+    // Waits for its letters.
+    node.stop().await;
+    let config = KafkaConfig::new(elsewhere.bootstrap_servers()).topic("dead");
+    let config = config.start(Start::Earliest).log_identity("mock");
+    let letters = common::Reader::ready(config).await.events;
+    let places = letters.iter().map(|letter| {
+        (header(letter, DeadLetterHeaders::PARTITION), header(letter, DeadLetterHeaders::OFFSET))
+    });
+    assert_eq!(places.collect::<Vec<_>>(), [(Some("1"), Some("0")), (Some("1"), Some("2"))]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

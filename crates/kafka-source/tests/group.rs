@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::{Writer, broker, producer, write, write_numbers};
 use fanout::testing::{SourceHarness, source_contract};
 use fanout::{Poison, Source as _, SourceHealth};
-use kafka_source::rdkafka::mocking::MockCluster;
+use kafka_source::rdkafka::mocking::{MockCluster, MockCoordinator};
 use kafka_source::rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use kafka_source::{EmbeddedBroker, GroupConfig, KafkaConfig, KafkaGroup, Start};
 use members::{Handled, Member, Numbers, accept, committed, member, read_until};
@@ -241,4 +241,39 @@ async fn a_group_that_may_not_be_joined_is_said() {
     cluster.clear_request_errors(RDKafkaApiKey::JoinGroup);
     reader.until(|health| health.ready() && health.problem.is_none()).await;
     reader.stop().await;
+}
+
+/// Nobody can tell where a partition without a leader begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_of_which_no_place_is_known_holds_up_no_other() {
+    let cluster = MockCluster::new(2).expect("cluster");
+    cluster.create_topic("t", 2, 1).expect("topic");
+    cluster.coordinator(MockCoordinator::Group("g".into()), 1).expect("coordinator");
+    for (partition, broker) in [(0, 1), (1, 2)] {
+        cluster.partition_leader("t", partition, Some(broker)).expect("leader");
+    }
+    let brokers = cluster.bootstrap_servers();
+    let producer = common::producer_at(&brokers);
+    for number in 0..6 {
+        write(&producer, "t", number % 2, &number.to_string()).await;
+    }
+    cluster.partition_leader("t", 1, None).expect("no leader");
+    let source = KafkaConfig::new(&brokers).topic("t").start(Start::Earliest).log_identity("mock");
+    let handled = Handled::default();
+    let mut reader = Member::start(1, member(source, "g"), &handled);
+    handled.until("the other", |handled| handled.by(1) >= 3).await;
+    reader
+        .until(|health| health.problem.as_ref().is_some_and(|problem| problem.contains("t/1")))
+        .await;
+    assert!(!reader.status.health().caught_up && handled.partitions_of(1).len() == 1);
+
+    cluster.partition_leader("t", 1, Some(2)).expect("leader");
+    handled.exactly(&[(0, 3), (1, 3)].into()).await;
+    reader.until(|health| health.ready() && health.problem.is_none()).await;
+    for number in 6..8 {
+        write(&producer, "t", number % 2, &number.to_string()).await;
+    }
+    handled.exactly(&[(0, 4), (1, 4)].into()).await;
+    reader.stop().await;
+    assert_eq!(committed(&brokers, "g", "t", 2), [Some(4), Some(4)]);
 }

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use common::{DEADLINE, Reader, again, producer_at, range, texts, write};
 use fanout::{Source as _, SourceHealth};
-use kafka_source::KafkaConfig;
 use kafka_source::rdkafka::ClientConfig;
 use kafka_source::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use kafka_source::rdkafka::client::DefaultClientContext;
+use kafka_source::{GroupConfig, KafkaConfig, KafkaGroup};
+use tokio::time::timeout;
 
 /// Opens the key store; nothing else is in it.
 const STORE: &str = "store-secret";
@@ -185,8 +186,22 @@ async fn reads(kafka: &Kafka, config: KafkaConfig, payload: &str) {
 /// What the status says of a broker that cannot be used, and the log too; all `words` must be
 /// in it.
 async fn refused(mut reader: Reader, words: &[&str]) -> Reader {
-    let SourceHealth { connected, problem, .. } =
-        reader.until(|health| health.problem.is_some()).await;
+    told_why(reader.until(|health| health.problem.is_some()).await, words);
+    reader
+}
+
+/// The same of a member of a group.
+async fn member_is_refused(config: KafkaConfig, words: &[&str]) -> KafkaGroup {
+    let group = KafkaGroup::start(GroupConfig::new(config, "g")).expect("started");
+    let mut status = group.status();
+    let waiting = status.wait_for(|health| health.problem.is_some());
+    assert_eq!(timeout(DEADLINE, waiting).await, Ok(true), "nothing is said");
+    told_why(status.health(), words);
+    group
+}
+
+fn told_why(health: SourceHealth, words: &[&str]) {
+    let SourceHealth { connected, problem, .. } = health;
     let problem = problem.expect("said");
     assert!(!connected && problem.starts_with("no broker can be used at 127.0.0.1:"), "{problem}");
     for word in words {
@@ -199,7 +214,6 @@ async fn refused(mut reader: Reader, words: &[&str]) -> Reader {
         assert!(!problem.contains(secret) && !logged.contains(secret), "{problem} {logged}");
     }
     LOG.lock().expect("whole").clear();
-    reader
 }
 
 #[tokio::test]
@@ -209,7 +223,9 @@ async fn who_is_trusted_reads_and_who_is_not_is_told_why() {
     let kafka = Kafka::start();
     kafka.topic().await;
     kafka.control("user", &["reader", RIGHT]);
-    kafka.control("user", &["late", "another-secret"]);
+    for user in ["late", "member"] {
+        kafka.control("user", &[user, "another-secret"]);
+    }
 
     let tls = [("security.protocol", "ssl")];
     reads(&kafka, kafka.config("ssl", &tls), "by tls").await;
@@ -245,4 +261,14 @@ async fn who_is_trusted_reads_and_who_is_not_is_told_why() {
     reader.read_events(1).await;
     assert_eq!(reader.payloads(), ["let in"]);
     assert!(reader.source.close(Duration::from_secs(30)).await);
+    LOG.lock().expect("whole").clear();
+
+    let config = kafka.login("SCRAM-SHA-512", "member", RIGHT);
+    let group = member_is_refused(config, &[&login, "`sasl.password`"]).await;
+    kafka.control("user", &["member", RIGHT]);
+    let mut status = group.status();
+    let waiting = status.wait_for(SourceHealth::ready);
+    assert_eq!(timeout(DEADLINE, waiting).await, Ok(true), "{:?}", status.health());
+    assert_eq!(status.health().problem, None);
+    assert!(group.close(Duration::from_secs(30)).await);
 }

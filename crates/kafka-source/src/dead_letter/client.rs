@@ -1,12 +1,11 @@
 //! The producer, and what keeps it useful.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, Producer as _};
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -20,7 +19,6 @@ pub(super) struct Client {
     producer: Option<FutureProducer<Told>>,
     told: Told,
     bootstrap: Mutex<Bootstrap>,
-    fatal: AtomicBool,
 }
 
 impl Client {
@@ -29,7 +27,7 @@ impl Client {
         let producer = FutureProducer::from_config_and_context(config, told.clone())
             .map_err(ConfigError::from)?;
         let (producer, bootstrap) = (Some(producer), Mutex::default());
-        Ok(Self { producer, told, bootstrap, fatal: false.into() })
+        Ok(Self { producer, told, bootstrap })
     }
 
     pub(super) fn producer(&self) -> &FutureProducer<Told> {
@@ -47,16 +45,10 @@ impl Client {
         self.told.0.clear_error();
     }
 
-    /// Something was not.
-    pub(super) fn note(&self, error: &KafkaError) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.fatal.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether it delivers nothing any more, whatever happens.
+    /// Whether it delivers nothing any more, whatever happens. Asked each time: what it refuses
+    /// then it refuses for this or for other reasons.
     pub(super) fn is_fatal(&self) -> bool {
-        self.fatal.load(Ordering::Relaxed)
+        self.producer().client().fatal_error().is_some()
     }
 
     /// What librdkafka last said was wrong.
@@ -94,6 +86,6 @@ impl ClientContext for Told {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("fatal", &self.fatal).finish_non_exhaustive()
+        f.debug_struct("Client").field("fatal", &self.is_fatal()).finish_non_exhaustive()
     }
 }

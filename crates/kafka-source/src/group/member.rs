@@ -115,6 +115,7 @@ impl Member {
         while !self.desk.lock().is_abandoned() {
             self.subscribe()?;
             self.take_turn()?;
+            self.open_late()?;
             self.halt()?;
             self.hear_commit();
             let due = self.committed_at.elapsed() >= self.config.commit_interval;

@@ -1,6 +1,6 @@
 //! Where a member goes on in partitions that it was given.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanout::Lane;
 use rdkafka::consumer::Consumer as _;
@@ -22,26 +22,39 @@ pub(super) struct Place {
     pub(super) committed: bool,
 }
 
-/// Where the group has come to, and where it has not been, where it begins. Blocks.
+/// A partition of which it is not known where to go on, and why.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) why: KafkaError,
+}
+
+/// How long one partition's ends may take: one without a leader must not use up the others' time.
+const ENDS: Duration = Duration::from_secs(1);
+
+/// Where the group has come to, and where it has not been, where it begins; and of which
+/// partitions that is not known. Blocks, for `timeout` twice at most.
 ///
 /// "The end" is resolved once, to an offset that is then committed: were it left to each
 /// owner, what was written between two of them would be read by nobody. A partition that has
 /// appeared since this member started is read from its beginning.
-pub(super) fn resolve(
+pub(super) fn resolve<'a>(
     consumer: &Consumer,
-    partitions: &TopicPartitionList,
+    partitions: impl IntoIterator<Item = (&'a str, i32)>,
     start: &Start,
     common: &Common,
     timeout: Duration,
-) -> Result<Vec<Place>, KafkaError> {
-    if partitions.count() == 0 {
-        return Ok(Vec::new());
+) -> Result<(Vec<Place>, Vec<Unknown>), KafkaError> {
+    let mut asked = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        asked.add_partition(topic, partition);
     }
-    let mut asked = TopicPartitionList::with_capacity(partitions.count());
-    for partition in partitions.elements() {
-        asked.add_partition(partition.topic(), partition.partition());
+    if asked.count() == 0 {
+        return Ok((Vec::new(), Vec::new()));
     }
     let committed = consumer.committed_offsets(asked, timeout)?;
+    let begun = Instant::now();
     let place = |told: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
         told.error()?;
         let (topic, partition) = (told.topic().to_owned(), told.partition());
@@ -52,12 +65,33 @@ pub(super) fn resolve(
         if let Some(from) = committed {
             return Ok(Place { topic, partition, from, committed: true });
         }
-        let (low, high) = consumer.fetch_watermarks(&topic, partition, timeout)?;
+        let left = timeout.saturating_sub(begun.elapsed()).min(ENDS);
+        let (low, high) = consumer.fetch_watermarks(&topic, partition, left)?;
         let low_first = is_new(common, &topic, partition) || matches!(start, Start::Earliest);
         let from = u64::try_from(if low_first { low } else { high }).unwrap_or(0);
         Ok(Place { topic, partition, from, committed: false })
     };
-    committed.elements().iter().map(place).collect()
+    let (mut places, mut unknown) = (Vec::new(), Vec::new());
+    for told in committed.elements() {
+        match place(&told) {
+            Ok(place) => places.push(place),
+            Err(why) => {
+                let (topic, partition) = (told.topic().to_owned(), told.partition());
+                unknown.push(Unknown { topic, partition, why });
+            }
+        }
+    }
+    Ok((places, unknown))
+}
+
+/// What is wrong while these are not known.
+pub(super) fn problem(group: &str, unknown: &[Unknown]) -> Option<String> {
+    let Unknown { topic, partition, why } = unknown.first()?;
+    let more = match unknown.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more partitions"),
+    };
+    Some(format!("group `{group}`: {topic}/{partition}{more}: no known place: {why}"))
 }
 
 fn is_new(common: &Common, topic: &str, partition: i32) -> bool {

@@ -14,6 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
 use super::context::Consumer;
+use super::places::{Place, problem, resolve};
 use crate::bootstrap::Bootstrap;
 use crate::config::KafkaConfig;
 use crate::ends::{MAX_TIMEOUT, usable};
@@ -41,10 +42,22 @@ pub(super) struct State {
     pub(super) topics: Vec<String>,
     /// Why the group does not give anything.
     pub(super) group: Option<String>,
+    /// Partitions that are ours, and of which it is not known where to go on.
+    pub(super) late: Late,
     /// Why lanes are not read on.
     pub(super) halted: BTreeMap<Lane, String>,
     poked: bool,
     ended: bool,
+}
+
+/// Partitions that are looked up here, so that the others need not wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    pub(super) partitions: Vec<(String, i32)>,
+    /// Where they begin that were found.
+    pub(super) found: Vec<Place>,
+    /// How often partitions came or went: what was asked for before does not count.
+    pub(super) round: u64,
 }
 
 impl Common {
@@ -79,6 +92,7 @@ pub(super) struct Watch {
     matched: BTreeMap<String, u32>,
     problems: Vec<String>,
     bootstrap: Bootstrap,
+    group: String,
 }
 
 impl Watch {
@@ -88,8 +102,10 @@ impl Watch {
         config: KafkaConfig,
         patterns: Patterns,
         common: Arc<Common>,
+        group: String,
     ) -> Self {
         Self {
+            group,
             consumer,
             report: Report::new(reporter, config.brokers.clone()),
             config,
@@ -109,6 +125,7 @@ impl Watch {
             let wait = match self.look() {
                 Ok(known) => {
                     self.settle(&known);
+                    self.look_up_late();
                     self.answered();
                     let waiting = !self.problems.is_empty() || !self.is_settled();
                     self.config.metadata_interval.min(if waiting { RETRY } else { Duration::MAX })
@@ -234,6 +251,30 @@ impl Watch {
         }
         let topics = named.iter().chain(self.matched.keys().filter(|name| !named.contains(name)));
         state.topics = topics.cloned().collect();
+    }
+
+    /// Where partitions begin of which the thread that reads could not find out.
+    fn look_up_late(&mut self) {
+        let state = self.common.lock();
+        let (asked, round) = (state.late.partitions.clone(), state.late.round);
+        drop(state);
+        let (timeout, start) = (self.config.request_timeout, &self.config.start);
+        let names = asked.iter().map(|(topic, partition)| (topic.as_str(), *partition));
+        let (found, unknown) = match resolve(&self.consumer, names, start, &self.common, timeout) {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                self.problems.push(format!("group `{}`: no known places: {error}", self.group));
+                return;
+            }
+        };
+        self.problems.extend(problem(&self.group, &unknown));
+        let mut state = self.common.lock();
+        if state.late.round == round {
+            let is =
+                |p: &Place, (topic, id): &(String, i32)| p.topic == *topic && p.partition == *id;
+            state.late.partitions.retain(|late| !found.iter().any(|place| is(place, late)));
+            state.late.found.extend(found);
+        }
     }
 
     fn answered(&mut self) {

@@ -107,6 +107,10 @@ impl Watcher {
                 return Vec::new();
             }
         };
+        for name in self.identity.unreadable() {
+            let problem = "may be described and not be read: it takes the right to Read it";
+            self.problems.push(format!("topic `{name}` {problem}"));
+        }
         let mut closed = Vec::new();
         described.retain(|(name, partitions)| {
             let Some(topic) = self.topics.get_mut(name) else { return false };

@@ -13,7 +13,7 @@ use super::Member;
 use crate::group::config::GroupConfig;
 use crate::group::context::{Rebalance, assign, unassign};
 use crate::group::metrics::{ASSIGNED, OVERDUE, REBALANCES};
-use crate::group::places::{Place, offset, resolve};
+use crate::group::places::{Place, Unknown, list, offset, resolve};
 use crate::group::turn::{Debt, Leaving, Standing, Step};
 
 /// How soon places are looked up again that could not be.
@@ -82,8 +82,10 @@ impl Member {
     fn assign(&mut self, partitions: TopicPartitionList) -> Result<(), KafkaError> {
         let (timeout, start) = (self.config.source.request_timeout, &self.config.source.start);
         let consumer = self.poll.consumer();
-        let places = match resolve(consumer, &partitions, start, &self.common, timeout) {
-            Ok(places) => places,
+        let elements = partitions.elements();
+        let names = elements.iter().map(|given| (given.topic(), given.partition()));
+        let (places, unknown) = match resolve(consumer, names, start, &self.common, timeout) {
+            Ok(resolved) => resolved,
             Err(error) => {
                 let problem =
                     format!("group `{}`: its places are not known: {error}", self.config.group);
@@ -94,12 +96,42 @@ impl Member {
                 return Ok(());
             }
         };
-        let log = self.log();
-        let mut list = TopicPartitionList::with_capacity(places.len());
+        drop(elements);
+        // The group is answered for all of them; those that are not known are not fetched, and
+        // nothing that comes of them is taken, until they are opened.
+        let mut list = TopicPartitionList::with_capacity(partitions.count());
+        let mut late = TopicPartitionList::new();
         for Place { topic, partition, from, .. } in &places {
             list.add_partition_offset(topic, *partition, offset(*from))?;
         }
+        for Unknown { topic, partition, .. } in &unknown {
+            list.add_partition_offset(topic, *partition, offset(0))?;
+            late.add_partition(topic, *partition);
+        }
         assign(self.poll.consumer(), &list)?;
+        if self.paused {
+            self.poll.consumer().pause(&list)?;
+        } else {
+            // It may have been halted here before.
+            self.poll.consumer().resume(&list)?;
+            self.poll.consumer().pause(&late)?;
+        }
+        self.open(places);
+        let mut state = self.common.lock();
+        let told = state.group.take().is_some() || !unknown.is_empty();
+        state.late.round += 1;
+        state.late.partitions.extend(unknown.into_iter().map(|late| (late.topic, late.partition)));
+        drop(state);
+        if told {
+            self.common.poke();
+        }
+        self.tell_caught_up();
+        Ok(())
+    }
+
+    /// Begins partitions that are assigned.
+    fn open(&mut self, places: Vec<Place>) {
+        let log = self.log();
         let mut desk = self.desk.lock();
         for Place { topic, partition, from, committed } in places {
             tracing::debug!(topic, partition, from, committed, "partition assigned");
@@ -108,20 +140,41 @@ impl Member {
             desk.open(lane, from, committed);
         }
         drop(desk);
-        if self.paused {
-            self.poll.consumer().pause(&list)?;
-        } else {
-            // It may have been halted here before.
-            self.poll.consumer().resume(&list)?;
-        }
         self.count_assigned();
-        if self.common.lock().group.take().is_some() {
-            self.common.poke();
-        }
         // Where it begins is committed before anything else can happen to it.
         self.commit();
-        self.reporter.update(|health| health.caught_up = true);
+    }
+
+    /// Begins partitions of which it was not known where, once it is.
+    pub(super) fn open_late(&mut self) -> Result<(), KafkaError> {
+        if self.turn.is_some() {
+            return Ok(());
+        }
+        let found = std::mem::take(&mut self.common.lock().late.found);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let begun: Vec<_> =
+            found.iter().map(|p| (p.topic.clone(), p.partition.unsigned_abs(), p.from)).collect();
+        self.open(found);
+        for (topic, partition, from) in begun {
+            let Some(reading) = self.readings.get(&topic, partition) else { continue };
+            let lane = reading.lane.clone();
+            self.begin_again(&lane, from)?;
+            if !self.paused {
+                self.poll.consumer().resume(&list([(&*lane, from)])?)?;
+            }
+        }
+        self.common.poke();
+        self.tell_caught_up();
         Ok(())
+    }
+
+    fn tell_caught_up(&self) {
+        let state = self.common.lock();
+        if state.late.partitions.is_empty() && state.late.found.is_empty() {
+            self.reporter.update(|health| health.caught_up = true);
+        }
     }
 
     fn give_back(
@@ -164,6 +217,13 @@ impl Member {
         }
         self.desk.close(&lanes);
         let mut state = self.common.lock();
+        let elements = partitions.elements();
+        let stays = |topic: &str, id: i32| {
+            !elements.iter().any(|gone| gone.topic() == topic && gone.partition() == id)
+        };
+        state.late.round += 1;
+        state.late.partitions.retain(|(topic, id)| stays(topic, *id));
+        state.late.found.retain(|place| stays(&place.topic, place.partition));
         for lane in &lanes {
             self.readings.close(lane);
             state.halted.remove(&**lane);

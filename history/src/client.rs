@@ -5,6 +5,7 @@ mod cursor;
 mod frame;
 mod session;
 mod sse;
+mod wallet;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -17,11 +18,13 @@ use crate::clock;
 use crate::http;
 use crate::judge::{Life, Room, Step};
 use crate::people::Person;
+use crate::prices;
 use crate::rng::Rng;
-use crate::world::{Phase, World};
+use crate::world::{Marker, Phase, World};
 use cursor::Cursor;
 use session::Ended;
-use wire::{Opening, Refused, Wire};
+use wallet::Wallet;
+use wire::{Opening, Proof, Refused, Wire};
 
 /// Most rooms beyond its own that a client asks for at once.
 const MAX_ASKED: usize = 3;
@@ -31,6 +34,7 @@ pub(crate) struct Client {
     world: Arc<World>,
     name: String,
     person: Person,
+    wallet: Wallet,
     sse: bool,
     rng: Rng,
     /// Rooms beyond its own that it wants, and gets when it connects.
@@ -42,13 +46,24 @@ pub(crate) struct Client {
     snapshot: Option<u64>,
     /// The markers that it waits for, once it knows them.
     awaited: Option<BTreeSet<(String, String)>>,
+    markers: Option<Arc<Vec<Marker>>>,
+    /// Those that it has got.
+    got: BTreeSet<(String, String)>,
     steps: Vec<Step>,
-    lives: Vec<Life>,
+    lived: Vec<Lived>,
 }
 
 /// What became of a client.
 pub(crate) struct Outcome {
-    pub(crate) lives: Vec<Life>,
+    pub(crate) lived: Vec<Lived>,
+    /// The client and a marker, where some did not come.
+    pub(crate) awaits: Option<String>,
+}
+
+/// What a client was told, and who it is.
+pub(crate) struct Lived {
+    pub(crate) subject: String,
+    pub(crate) life: Life,
 }
 
 /// How a session is left, if the server does not end it.
@@ -65,13 +80,15 @@ impl Client {
         let kind = if sse { "sse" } else { "ws" };
         let mut rng = world.rng.of(&format!("client {number}"));
         let people = &world.people;
-        let of = if rng.percent(25) { &people.admins } else { &people.users };
+        let of = if rng.percent(40) { &people.staff } else { &people.users };
         let person = rng.pick(of).expect("there are some of each").clone();
         let name = format!("{kind} {number}, {}", person.subject);
+        let wallet = Wallet::new(people.token(&person.subject, wallet::life(&mut rng)));
         let mut client = Self {
             world,
             name,
             person,
+            wallet,
             sse,
             rng,
             wanted: BTreeSet::new(),
@@ -79,8 +96,10 @@ impl Client {
             cursor: Cursor::default(),
             snapshot: None,
             awaited: None,
+            markers: None,
+            got: BTreeSet::new(),
             steps: Vec::new(),
-            lives: Vec::new(),
+            lived: Vec::new(),
         };
         client.wants_other_rooms();
         client
@@ -89,7 +108,10 @@ impl Client {
     fn wants_other_rooms(&mut self) {
         self.wanted.clear();
         for _ in 0..self.rng.below(MAX_ASKED + 1) {
-            self.wanted.extend(self.rng.pick(&self.person.may).cloned());
+            let roles = &self.wallet.token.claims.roles;
+            let may = self.world.people.rights(&self.person.subject, roles).may;
+            let may: Vec<Room> = may.into_iter().collect();
+            self.wanted.extend(self.rng.pick(&may).cloned());
         }
     }
 
@@ -99,12 +121,26 @@ impl Client {
         while !self.phase_is(|phase| matches!(phase, Phase::Over)) {
             let Some(wire) = self.connect().await else { continue };
             let ended = self.session(wire).await;
-            self.steps.push(Step::Ended);
-            self.rooms.clear();
+            self.ended();
             self.away(ended).await;
         }
         self.end_life();
-        Outcome { lives: self.lives }
+        let awaits = match &self.awaited {
+            None => Some(format!("{} did not come back", self.name)),
+            Some(awaited) => awaited.first().map(|(event, marker)| {
+                let (name, count) = (&self.name, awaited.len());
+                format!("{name} waits for {count}, such as {event} of {marker}")
+            }),
+        };
+        Outcome { lived: self.lived, awaits }
+    }
+
+    fn ended(&mut self) {
+        self.steps.push(Step::Ended);
+        self.rooms.clear();
+        self.wallet.renewing.clear();
+        let mut connections = self.world.connections.lock().expect("nobody panics with it");
+        connections.remove(&self.name);
     }
 
     fn phase_is(&self, is: impl Fn(&Phase) -> bool) -> bool {
@@ -136,19 +172,25 @@ impl Client {
         let world = self.world.clone();
         let node = self.rng.pick(&world.nodes).expect("there are some");
         let addr = if self.rng.percent(50) { node.addr } else { node.front.addr };
+        self.has_token();
+        let claims = self.wallet.token.claims.clone();
+        let rights = world.people.rights(&self.person.subject, &claims.roles);
         let mut asked: Vec<Room> = self.wanted.iter().cloned().collect();
         let tries_others = self.free() && !self.sse && self.rng.percent(10);
-        asked.extend(self.rng.pick(&self.person.may_not).filter(|_| tries_others).cloned());
+        let others: Vec<Room> = rights.may_not.into_iter().collect();
+        asked.extend(self.rng.pick(&others).filter(|_| tries_others).cloned());
         let cursor = self.cursor.text();
-        let opening =
-            Opening { addr, token: &self.person.token, rooms: &asked, cursor: cursor.as_deref() };
+        // A ticket is of the token, as it is when it is got.
+        self.steps.push(Step::Presents { time: clock::now(), node: node.number, claims });
+        let proof = self.proof(node.number).await;
+        let opening = Opening { addr, proof: &proof, rooms: &asked, cursor: cursor.as_deref() };
         match Wire::open(&opening, self.sse).await {
             Ok(mut wire) => {
-                if self.welcomed(&mut wire, cursor.is_some()).await {
+                let ticket = matches!(proof, Proof::Ticket(_));
+                if self.welcomed(&mut wire, cursor.is_some(), &asked, ticket).await {
                     return Some(wire);
                 }
-                self.steps.push(Step::Ended);
-                self.rooms.clear();
+                self.ended();
             }
             Err(Refused::Away | Refused::Status(503 | 429)) => world.tally.add("connects refused"),
             Err(Refused::Status(status)) => {
@@ -201,13 +243,25 @@ impl Client {
             return;
         }
         let node = self.rng.pick(&self.world.nodes).expect("there are some");
-        let token = Some(self.person.token.as_str());
+        let token = Some(self.wallet.token.text.as_str());
         let answer = http::ask(node.addr, "GET", "/api/orders?limit=1", token, None).await;
         let Some((200, answer)) = answer else { return };
+        self.sees_only_its_own(&answer);
         if let Some(cursor) = answer["cursor"].as_str().filter(|cursor| !cursor.is_empty()) {
             self.cursor.whole(cursor);
             self.snapshot = Some(clock::now());
             self.world.tally.add("snapshots");
+        }
+    }
+
+    /// A snapshot is redacted as well: support has no price in it. Roles that were taken
+    /// away since the token was made only make it less.
+    fn sees_only_its_own(&mut self, answer: &serde_json::Value) {
+        let roles = &self.wallet.token.claims.roles;
+        let view = self.world.people.rights(&self.person.subject, roles).view;
+        if let Some(what) = prices::hidden(&view, &answer.to_string()) {
+            let what = format!("{what} in a snapshot for {view}: {answer}");
+            self.steps.push(Step::Leak { what });
         }
     }
 
@@ -219,8 +273,10 @@ impl Client {
         }
         let steps = std::mem::take(&mut self.steps);
         if !steps.is_empty() {
-            let (name, view) = (self.name.clone(), self.person.view.clone());
-            self.lives.push(Life { name, view, steps });
+            // Nothing is seen before somebody is told who he is.
+            let (name, view, revoked) = (self.name.clone(), String::new(), Vec::new());
+            let life = Life { name, view, steps, revoked };
+            self.lived.push(Lived { subject: self.person.subject.clone(), life });
         }
     }
 

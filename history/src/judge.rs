@@ -6,6 +6,7 @@
 //! | [`Kind::Doubled`] | one came twice, and no gap stood between |
 //! | [`Kind::Misordered`] | one came after a later one of its lane |
 //! | [`Kind::Forbidden`] | its rooms or its view may not see it, or nobody ever said it |
+//! | [`Kind::Revoked`] | rights outlive what took them, or are taken without a reason |
 //! | [`Kind::Protocol`] | a promise about frames is broken |
 //!
 //! An emission is due from when on it is certain that the client was in the room: all
@@ -15,10 +16,14 @@
 //! order, and allowed to be missing. After a run every client has stayed until the last
 //! record of each lane, so the end is certain.
 //!
-//! Coming back changes nothing of it: who resumes owes no less than who never left.
+//! Coming back changes nothing of it: who resumes owes no less than who never left, whoever
+//! he has become meanwhile. What he may see is what the server has said of him last, and
+//! [`identity`] holds the server to that.
 
+mod identity;
 mod lookup;
 pub(crate) mod plant;
+mod rights;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -29,6 +34,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub(crate) use lookup::Lookup;
+pub(crate) use rights::{Cause, Claims, Revoked, What};
 use spans::Span;
 
 /// A room's name.
@@ -98,13 +104,75 @@ impl Told {
 #[derive(Clone, Debug)]
 pub(crate) struct Life {
     pub(crate) name: String,
+    /// What it sees until it is told otherwise.
     pub(crate) view: String,
     pub(crate) steps: Vec<Step>,
+    /// What was revoked that may concern it.
+    pub(crate) revoked: Vec<Revoked>,
+}
+
+impl Life {
+    /// Each change of the view, with its step.
+    fn views(&self) -> impl Iterator<Item = (usize, &str)> {
+        let told = self.steps.iter().enumerate().filter_map(|(step, what)| match what {
+            // It is of the welcome that follows.
+            Step::Told { cause: Cause::Welcome { .. }, view, .. } => {
+                Some((step + 1, view.as_str()))
+            }
+            Step::Told { view, .. } => Some((step, view.as_str())),
+            _ => None,
+        });
+        [(0, self.view.as_str())].into_iter().chain(told)
+    }
+
+    /// The names of its connections.
+    pub(crate) fn connections(&self) -> Vec<String> {
+        let names = self.steps.iter().filter_map(|step| match step {
+            Step::Told { cause: Cause::Welcome { connection }, .. } => Some(connection.clone()),
+            _ => None,
+        });
+        names.collect()
+    }
+
+    /// The views that it has in a span.
+    fn views_in(&self, span: &Span) -> Vec<&str> {
+        let views: Vec<_> = self.views().collect();
+        let first = views.iter().rposition(|(step, _)| *step <= span.from).unwrap_or(0);
+        let of = views[first..].iter().take_while(|(step, _)| span.to.is_none_or(|to| *step < to));
+        of.map(|(_, view)| *view).collect()
+    }
 }
 
 /// What happened to a client. Times are when it had read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// It asks a server to be let in.
+    Presents {
+        time: u64,
+        node: usize,
+        claims: Claims,
+    },
+    /// The server says who it is; before the welcome that says so.
+    Told {
+        time: u64,
+        cause: Cause,
+        roles: Vec<String>,
+        view: String,
+    },
+    /// A new token is on its way.
+    Renews {
+        time: u64,
+        claims: Claims,
+    },
+    /// It was not taken.
+    NotRenewed {
+        time: u64,
+    },
+    /// The server has ended the connection.
+    Closed {
+        time: u64,
+        code: u16,
+    },
     /// A connection, with all rooms that it is in.
     Welcome {
         time: u64,
@@ -141,6 +209,10 @@ pub(crate) enum Step {
     Broken {
         what: String,
     },
+    /// Bytes that it must not see.
+    Leak {
+        what: String,
+    },
 }
 
 /// What is wrong.
@@ -150,12 +222,19 @@ pub(crate) enum Kind {
     Doubled,
     Misordered,
     Forbidden,
+    Revoked,
     Protocol,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Lost, Self::Doubled, Self::Misordered, Self::Forbidden, Self::Protocol];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Lost,
+        Self::Doubled,
+        Self::Misordered,
+        Self::Forbidden,
+        Self::Revoked,
+        Self::Protocol,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -163,6 +242,7 @@ impl Kind {
             Self::Doubled => "doubled",
             Self::Misordered => "misordered",
             Self::Forbidden => "forbidden",
+            Self::Revoked => "revoked",
             Self::Protocol => "protocol",
         }
     }
@@ -195,6 +275,7 @@ pub(crate) struct Verdict {
 pub(crate) fn judge(lookup: &Lookup<'_>, life: &Life) -> Verdict {
     let walked = walk::walk(lookup, life);
     let mut verdict = Verdict { faults: walked.faults, due: 0, placed: walked.placed };
+    verdict.faults.extend(identity::check(lookup, life, &verdict.placed));
     let spans = spans::spans(life);
     let frames = by_lane(lookup, &verdict.placed);
     let (mut due, mut lost) = (BTreeSet::new(), HashMap::new());
@@ -239,6 +320,7 @@ fn missing(
     lost: &mut HashMap<Place, usize>,
 ) {
     let emissions = &lookup.log.lanes[lane].emissions;
+    let views = life.views_in(span);
     let from = frames.partition_point(|(step, _)| *step < span.from);
     let to = frames.partition_point(|(step, _)| span.to.is_none_or(|to| *step < to));
     let frames = &frames[from..to];
@@ -253,7 +335,9 @@ fn missing(
         // lane may be what was lost.
         let ended = span.to.is_some() && last.is_none_or(|last| *position > last);
         let late = *position >= lookup.log.lanes[lane].due;
-        if !begun || ended || late || emitted.told.to(&life.view).is_none() {
+        // Whose view changes meanwhile is due what all of them see.
+        let unseen = views.iter().any(|view| emitted.told.to(view).is_none());
+        if !begun || ended || late || unseen {
             continue;
         }
         due.insert((lane, *position));

@@ -8,7 +8,8 @@
 //!
 //! A run starts order servers on one data folder, clients that come and go over WebSocket
 //! and SSE, customers and other services that write, and trouble: servers are killed,
-//! paused and cut off from Kafka, the broker is killed, topics grow, lanes are deleted.
+//! paused and cut off from Kafka, the broker is killed, topics grow, lanes are deleted; tokens
+//! end and are renewed, people are revoked, lose roles and come back as somebody else.
 //! Then there is peace: everybody comes back and stays until the last record of each lane
 //! has come. What every client was told is then compared with what the shop's router makes
 //! of what is in Kafka: nothing may be lost, doubled, out of order or forbidden. What a
@@ -19,6 +20,9 @@
 //! | `judge` | whether a client's record is right: pure, and the heart of it |
 //! | `oracle`, `reader` | what is in Kafka, and what has to be told of it |
 //! | `client` | a client: cursor, rooms, comings and goings |
+//! | `people`, `churn` | who there is, and rights that come and go |
+//! | `control` | what was revoked, and from when on that is certain at each server |
+//! | `prices` | what must not be in the bytes that somebody gets |
 //! | `producers`, `markers` | what is written |
 //! | `trouble`, `node`, `proxy` | what happens to servers, broker and connections |
 //! | `run`, `world`, `report` | the run, what all of it shares, what is said of it |
@@ -26,8 +30,10 @@
 //! A checker that cannot fail proves nothing: after each run faults are put into what
 //! clients were told, and every one of them has to be noticed.
 
+mod churn;
 mod client;
 mod clock;
+mod control;
 mod error;
 mod http;
 mod judge;
@@ -36,6 +42,7 @@ mod node;
 mod options;
 mod oracle;
 mod people;
+mod prices;
 mod producers;
 mod proxy;
 mod reader;

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use fanout::Lane;
 use kafka_source::rdkafka::producer::FutureRecord;
+use order_server::access;
 use serde_json::json;
 
 use crate::error::Error;
+use crate::judge::Told;
 use crate::oracle;
 use crate::producers::producer;
 use crate::reader::{LaneName, Record};
+use crate::texts::Texts;
 use crate::world::{MARKER, Marker, World};
 
 const WRITTEN: Duration = Duration::from_secs(60);
@@ -43,6 +46,7 @@ pub(crate) fn all(world: &World, lanes: &[LaneName]) -> Vec<Last> {
 
 /// What becomes of them.
 pub(crate) fn emissions(all: &[Last]) -> Vec<Marker> {
+    let texts = Texts::default();
     let of = |last: &Last| {
         let (topic, partition) = &last.lane;
         let lane = Arc::new(Lane::new("log", topic.as_str(), partition.unsigned_abs()));
@@ -57,10 +61,17 @@ pub(crate) fn emissions(all: &[Last]) -> Vec<Marker> {
             rooms: oracle::rooms(emission),
             event: emission.event.to_string(),
             name: name.clone(),
+            views: views(&oracle::told(emission, &texts)),
         });
         markers.collect::<Vec<_>>()
     };
     all.iter().flat_map(of).collect()
+}
+
+/// Who sees something at all.
+fn views(told: &Told) -> Vec<String> {
+    let all = [access::ADMIN, access::SUPPORT, access::USER];
+    all.into_iter().filter(|view| told.to(view).is_some()).map(str::to_owned).collect()
 }
 
 /// Writes them.
@@ -90,5 +101,7 @@ mod tests {
         let told: Vec<_> = markers.iter().map(|m| (&*m.event, m.rooms.len(), &*m.name)).collect();
         let name = "end-of-lane-r-1";
         assert_eq!(told, [("order:updated", 2, name), ("admin:order:updated", 1, name)]);
+        assert_eq!(markers[0].views, ["admin", "support", "user"]);
+        assert_eq!(markers[1].views, ["admin", "support"]);
     }
 }

@@ -14,10 +14,15 @@ use tokio::time::Instant;
 use crate::error::Error;
 use crate::http;
 use crate::proxy::Proxy;
+use crate::reader::CONTROL;
 use crate::rng::Rng;
 
 /// How long a server that was told to end may take before it is killed.
 const END: Duration = Duration::from_secs(15);
+/// How far clocks may be apart for the servers, in seconds.
+pub(crate) const LEEWAY: u64 = 1;
+/// How long a connection outlives its token, in seconds.
+const GRACE: u64 = 1;
 const POLL: Duration = Duration::from_millis(50);
 
 /// A server that is started, killed and started again in the same place.
@@ -86,6 +91,9 @@ impl Node {
         let child = command
             .args(["--port", &self.addr.port().to_string(), "--write-rate", "0"])
             .args(["--auth", "dev", "--drain-secs", "3", "--log", "info"])
+            .args(["--jwt-leeway-secs", &LEEWAY.to_string()])
+            .args(["--expiry-grace-secs", &GRACE.to_string()])
+            .args(["--control-topic", CONTROL])
             .args(["--kafka", &self.kafka.addr.to_string()])
             .arg("--data")
             .arg(&self.data)

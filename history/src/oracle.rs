@@ -8,14 +8,15 @@ use order_server::routing::ShopRouter;
 use order_server::{access, views};
 
 use crate::judge::{Emitted, LaneLog, Log, Room, Told};
-use crate::reader::{Record, Records};
+use crate::reader::{CONTROL, Record, Records};
 use crate::texts::{Texts, said};
 use crate::world::MARKER;
 
 /// The log, with what it says in `texts`.
 pub(crate) fn log(records: &Records, run: &str, texts: &Texts) -> Log {
     let marker = format!("{MARKER}{run}");
-    let lanes = records.iter().map(|((topic, partition), records)| {
+    let shop = records.iter().filter(|((topic, _), _)| topic != CONTROL);
+    let lanes = shop.map(|((topic, partition), records)| {
         let lane = Arc::new(Lane::new("log", topic.as_str(), partition.unsigned_abs()));
         let mut emissions = Vec::new();
         let mut due = None;
@@ -65,7 +66,8 @@ pub(crate) fn emissions_of(lane: &Arc<Lane>, offset: i64, record: &Record) -> Ve
 static REDACTION: LazyLock<Redaction> =
     LazyLock::new(|| views::redaction(&access::policy()).expect("the shop starts with it"));
 
-fn told(emission: &Emission, texts: &Texts) -> Told {
+/// What an emission says, and to whom.
+pub(crate) fn told(emission: &Emission, texts: &Texts) -> Told {
     let room = if let [room] = &emission.rooms[..] { Some(room.as_str()) } else { None };
     let number = |json: &Json| texts.number(&said(&emission.event, room, json.as_str()));
     let seen = |view: &View, json: &Json| {

@@ -12,7 +12,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::error::Error;
 use crate::http;
-use crate::people::Person;
+use crate::people::{LONG, Person};
+use crate::prices::AMOUNT;
 use crate::reader::{Quiet, client};
 use crate::rng::Rng;
 use crate::world::{Phase, World};
@@ -34,9 +35,14 @@ const ORDER_TOPICS: [&str; 7] = [
 
 /// A producer that neither doubles nor reorders.
 pub(crate) fn producer(brokers: &str) -> Result<FutureProducer<Quiet>, Error> {
+    producer_within(brokers, 60_000)
+}
+
+/// One that gives up after so many milliseconds.
+pub(crate) fn producer_within(brokers: &str, millis: u32) -> Result<FutureProducer<Quiet>, Error> {
     client(brokers)
         .set("enable.idempotence", "true")
-        .set("message.timeout.ms", "60000")
+        .set("message.timeout.ms", millis.to_string())
         .set("queue.buffering.max.ms", "2")
         .create_with_context(Quiet)
         .map_err(Error::kafka)
@@ -90,16 +96,19 @@ fn record(world: &World, rng: &mut Rng, number: u64) -> (&'static str, Option<Ve
                 "previousStock": rng.below(40), "updatedAt": "2024-05-01T10:00:00.000Z"});
             (topics::INVENTORY_UPDATED, value)
         }
-        25..35 => (topics::PRODUCT_CREATED, json!({"_id": id, "name": text, "price": 1.50})),
+        25..35 => (topics::PRODUCT_CREATED, json!({"_id": id, "name": text, "price": AMOUNT})),
         35..60 => {
-            let value = json!({"productId": id, "name": text, "price": 2.10, "stock": 3,
-                "changes": {"price": 2.1}});
+            let value = json!({"productId": id, "name": text, "price": AMOUNT, "stock": 3,
+                "changes": {"price": AMOUNT}});
             (topics::PRODUCT_UPDATED, value)
         }
         60..95 => {
             let topic = *rng.pick(&ORDER_TOPICS).expect("there are some");
-            let buyer = rng.pick(&world.people.users).expect("there are some");
-            let value = json!({"_id": id, "userId": buyer.subject, "note": text, "total": 12.50});
+            // Staff buy, too: they have rooms to lose.
+            let people: Vec<_> = world.people.all().collect();
+            let buyer = rng.pick(&people).expect("there are some");
+            let value = json!({"_id": id, "userId": buyer.subject, "note": text,
+                "total": AMOUNT, "items": [{"sku": "S-1", "quantity": 1, "unitPrice": AMOUNT}]});
             (topic, value)
         }
         // What nobody can use holds up nothing.
@@ -156,7 +165,7 @@ pub(crate) async fn customers(world: Arc<World>, orders: Arc<Orders>, number: us
 
 /// Places an order; its id, where the server has answered.
 pub(crate) async fn place(world: &World, node: usize, person: &Person) -> Option<String> {
-    let item = json!({"sku": "A", "name": "Apple", "quantity": 2, "unitPrice": 19.99});
+    let item = json!({"sku": "A", "name": "Apple", "quantity": 2, "unitPrice": AMOUNT});
     let body = json!({"items": [item]});
     let order = asked(world, node, person, "POST", "/api/orders", &body).await?;
     order["orderId"].as_str().map(str::to_owned)
@@ -165,7 +174,7 @@ pub(crate) async fn place(world: &World, node: usize, person: &Person) -> Option
 async fn change(world: &World, orders: &Orders, rng: &mut Rng, mut order: Order) {
     let node = if world.options.own_data { order.node } else { rng.below(world.nodes.len()) };
     let buyer = &world.people.users[order.buyer];
-    let admin = rng.pick(&world.people.admins).expect("there are some");
+    let admin = &world.people.boss;
     let done = if rng.percent(20) {
         let path = format!("/api/orders/{}/cancel", order.id);
         order.status = STATUSES.len();
@@ -195,7 +204,8 @@ async fn asked(
     body: &Value,
 ) -> Option<Value> {
     let addr = world.nodes[node].addr;
-    let answer = http::ask(addr, method, path, Some(&person.token), Some(body)).await;
+    let token = world.people.token(&person.subject, LONG).text;
+    let answer = http::ask(addr, method, path, Some(&token), Some(body)).await;
     let Some((status, answer)) = answer else {
         world.tally.add("requests without an answer");
         return None;
@@ -211,6 +221,11 @@ async fn asked(
             let mut acknowledged = world.acknowledged.lock().expect("nobody panics with it");
             acknowledged.insert((id.to_owned(), version));
             Some(answer)
+        }
+        // Made in the second of a revocation, or by one that a server has only heard of now.
+        401 if world.people.ever_revoked(&person.subject) => {
+            world.tally.add("requests with a revoked token");
+            None
         }
         // Somebody else was faster, or the server is busy or about to end.
         409 | 429 | 503 => {

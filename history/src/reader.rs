@@ -23,6 +23,9 @@ const METADATA: Duration = Duration::from_secs(1);
 /// How long the broker may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// What revocations are written to.
+pub(crate) const CONTROL: &str = "fanout.control";
+
 /// Topic and partition.
 pub(crate) type LaneName = (String, i32);
 
@@ -118,7 +121,8 @@ impl Reader {
         };
         self.unreached = None;
         let mut lanes = Vec::new();
-        for topic in metadata.topics().iter().filter(|t| topics::ALL.contains(&t.name())) {
+        let read = |name: &str| topics::ALL.contains(&name) || name == CONTROL;
+        for topic in metadata.topics().iter().filter(|topic| read(topic.name())) {
             let partitions = topic.partitions().iter();
             let all = partitions.map(|partition| (topic.name().to_owned(), partition.id()));
             lanes.extend(all.filter(|lane| !self.known.contains(lane)));
@@ -195,7 +199,7 @@ pub(crate) fn ends(brokers: &str, lanes: &[LaneName]) -> Result<Vec<(i64, i64)>,
     ends.collect()
 }
 
-/// All lanes that the broker has.
+/// All lanes of the shop that the broker has.
 pub(crate) fn lanes(brokers: &str) -> Result<Vec<LaneName>, Error> {
     let consumer: BaseConsumer<Quiet> =
         client(brokers).create_with_context(Quiet).map_err(Error::kafka)?;

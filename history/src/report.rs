@@ -146,7 +146,9 @@ impl Report<'_> {
                 }
             }
             println!("  planted, {}: {noticed} of {planted} noticed", kind.name());
-            if planted == 0 {
+            // A short run may have nobody who was revoked, and for whom that is certain.
+            let short = kind == Kind::Revoked && self.world.options.trouble_seconds() < 120;
+            if planted == 0 && !short {
                 unnoticed.push(format!("nobody was told enough to plant {}", kind.name()));
             }
             if noticed < planted {

@@ -12,9 +12,9 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::{Client, Outcome};
+use crate::client::{Client, Lived, Outcome};
 use crate::error::Error;
-use crate::judge::{Life, Lookup, judge, tokens};
+use crate::judge::{Lookup, judge, tokens};
 use crate::node::Node;
 use crate::options::{Run, Wire};
 use crate::people::People;
@@ -24,7 +24,7 @@ use crate::report::{self, Report};
 use crate::rng::Rng;
 use crate::trouble::{self, Maker, READY, blocking};
 use crate::world::{Phase, World};
-use crate::{markers, oracle};
+use crate::{churn, control, markers, oracle};
 
 const PARTITIONS: i32 = 3;
 const CUSTOMERS: usize = 4;
@@ -113,9 +113,12 @@ async fn in_folder(options: Run, id: String, folder: &Path) -> Result<bool, Erro
     if let Some(first) = differences.first() {
         return Err(Error::Changed(format!("{} places, such as {first}", differences.len())));
     }
-    let lives = outcomes.into_iter().flat_map(|outcome| outcome.lives).collect();
+    for awaits in outcomes.iter().filter_map(|outcome| outcome.awaits.as_ref()).take(3) {
+        println!("  {awaits}");
+    }
+    let lived = outcomes.into_iter().flat_map(|outcome| outcome.lived).collect();
     let folder = folder.to_owned();
-    blocking(move || Ok(verdict(&world, lives, &folder))).await
+    blocking(move || Ok(verdict(&world, lived, &folder))).await
 }
 
 fn address(brokers: &str) -> Result<SocketAddr, Error> {
@@ -196,9 +199,17 @@ async fn go(
     }
     writing.spawn(producers::other_services(world.clone(), brokers.to_owned()));
 
+    let mut pulses = JoinSet::new();
+    for node in 0..world.nodes.len() {
+        pulses.spawn(control::pulse(world.clone(), brokers.to_owned(), node));
+    }
+
     let maker = Maker { world: world.clone(), brokers: brokers.to_owned(), broker: Mutex::new(()) };
     let end = Instant::now() + Duration::from_secs(world.options.trouble_seconds());
-    trouble::make(Arc::new(maker), end).await?;
+    let churning = churn::churn(world.clone(), end);
+    let (made, ()) = tokio::join!(trouble::make(Arc::new(maker), end), churning);
+    made?;
+    churn::heard(world).await;
 
     let markers = markers::all(world, &{
         let brokers = brokers.to_owned();
@@ -216,6 +227,7 @@ async fn go(
         println!("not every client got every marker within {SETTLE:?}");
     }
     read_up(world, brokers).await?;
+    pulses.shutdown().await;
     world.phase.send_replace(Phase::Over);
     let mut outcomes = Vec::new();
     while let Some(outcome) = listening.join_next().await {
@@ -258,7 +270,8 @@ async fn read_up(world: &World, brokers: &str) -> Result<(), Error> {
     let deadline = Instant::now() + PUBLISHED;
     let brokers = brokers.to_owned();
     let (lanes, ends) = blocking(move || {
-        let lanes = reader::lanes(&brokers)?;
+        let mut lanes = reader::lanes(&brokers)?;
+        lanes.push((reader::CONTROL.to_owned(), 0));
         let ends = reader::ends(&brokers, &lanes)?;
         Ok((lanes, ends))
     })
@@ -277,14 +290,17 @@ async fn read_up(world: &World, brokers: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn verdict(world: &World, lives: Vec<Life>, folder: &Path) -> bool {
+fn verdict(world: &World, lived: Vec<Lived>, folder: &Path) -> bool {
     let records = world.kafka.lock().expect("nobody panics with it");
     let log = oracle::log(&records, &world.run, &world.said);
+    let revocations = control::revocations(&records, &world.run, &world.pulses.all());
     drop(records);
+    println!("revocations in Kafka: {}", revocations.len());
     let lookup = Lookup::new(&log);
-    let judged: Vec<_> = lives
+    let judged: Vec<_> = lived
         .into_iter()
-        .map(|life| {
+        .map(|Lived { subject, mut life }| {
+            life.revoked = revocations.of(&subject, &life.connections());
             let verdict = judge(&lookup, &life);
             (life, verdict)
         })

@@ -226,7 +226,8 @@ impl Maker {
         let Ok(_alone) = self.broker.try_lock() else { return Ok(false) };
         let lane = {
             let records = self.world.kafka.lock().expect("nobody panics with it");
-            let lanes: Vec<&LaneName> = records.keys().collect();
+            let lanes: Vec<&LaneName> =
+                records.keys().filter(|(topic, _)| topic != reader::CONTROL).collect();
             (*rng.pick(&lanes).expect("there are some")).clone()
         };
         if rng.percent(50) {

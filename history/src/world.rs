@@ -1,10 +1,11 @@
 //! What all parts of a run share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
+use crate::control::Pulses;
 use crate::judge::Room;
 use crate::node::Node;
 use crate::options::Run;
@@ -24,6 +25,8 @@ pub(crate) struct Marker {
     pub(crate) event: String,
     /// The order or the product.
     pub(crate) name: String,
+    /// The views that see it.
+    pub(crate) views: Vec<String>,
 }
 
 /// What is going on.
@@ -45,6 +48,9 @@ pub(crate) struct World {
     pub(crate) people: People,
     pub(crate) nodes: Vec<Node>,
     pub(crate) phase: watch::Sender<Phase>,
+    /// The connection that each client has.
+    pub(crate) connections: Mutex<BTreeMap<String, String>>,
+    pub(crate) pulses: Pulses,
     /// What is in Kafka, as far as it was read.
     pub(crate) kafka: Shared,
     /// What frames say, and their `at`.
@@ -73,6 +79,8 @@ impl World {
             people,
             nodes,
             phase: watch::Sender::new(Phase::Trouble),
+            connections: Mutex::default(),
+            pulses: Pulses::default(),
             kafka,
             said: Texts::default(),
             ats: Texts::default(),

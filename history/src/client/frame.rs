@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 #[derive(Debug, Deserialize)]
 pub(super) struct Frame<'a> {
     pub(super) event: String,
+    pub(super) id: Option<String>,
     pub(super) room: Option<String>,
     pub(super) at: Option<String>,
     pub(super) skipped: Option<u64>,
@@ -16,9 +17,20 @@ pub(super) struct Frame<'a> {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Welcome {
+    pub(super) connection: String,
+    pub(super) subject: String,
+    pub(super) roles: Vec<String>,
     pub(super) rooms: Vec<String>,
     pub(super) cursor: String,
     pub(super) recovered: Option<bool>,
+}
+
+/// Who somebody is now.
+#[derive(Debug, Deserialize)]
+pub(super) struct Authenticated {
+    pub(super) subject: String,
+    pub(super) roles: Vec<String>,
+    pub(super) rooms: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

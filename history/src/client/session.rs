@@ -1,17 +1,21 @@
 //! One connection of a client, from the welcome to its end.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::frame::{Frame, Gap, Heartbeat, InRoom, Named, Reason, Refusal, Welcome};
+use super::frame::{Authenticated, Frame, Gap, Heartbeat, InRoom, Named, Reason, Refusal, Welcome};
+use super::wallet::RENEWAL;
 use super::wire::{Came, Wire};
 use super::{Client, Leave};
 use crate::clock;
-use crate::judge::{Room, Step};
+use crate::judge::{Cause, Room, Step};
+use crate::people::Rights;
+use crate::prices;
 use crate::texts::said;
 use crate::world::{MARKER, Marker, Phase};
 
@@ -29,13 +33,24 @@ pub(super) enum Ended {
 
 impl Client {
     /// Waits for the welcome; false where there was none.
-    pub(super) async fn welcomed(&mut self, wire: &mut Wire, resumed: bool) -> bool {
+    pub(super) async fn welcomed(
+        &mut self,
+        wire: &mut Wire,
+        resumed: bool,
+        asked: &[Room],
+        ticket: bool,
+    ) -> bool {
         let Ok(came) = tokio::time::timeout(WELCOME, wire.next()).await else {
             self.world.tally.add("welcomes that did not come in time");
             return false;
         };
         let (json, cursor) = match came {
             Came::Frame { json, cursor } => (json, cursor),
+            Came::End(Some((4500, _))) if ticket => {
+                // Its server was started anew meanwhile, or it took too long.
+                self.world.tally.add("tickets lost");
+                return false;
+            }
             Came::End(close) => {
                 self.closed(close);
                 return false;
@@ -50,9 +65,18 @@ impl Client {
         };
         self.cursor.whole(cursor.as_deref().unwrap_or(&welcome.cursor));
         let rooms: BTreeSet<Room> = welcome.rooms.iter().map(|room| room.as_str().into()).collect();
-        let due: BTreeSet<Room> = self.person.own.iter().chain(&self.wanted).cloned().collect();
+        let cause = Cause::Welcome { connection: welcome.connection.clone() };
+        self.told(cause, &welcome.subject, welcome.roles, &json);
+        let Rights { own, may, .. } = &self.wallet.rights;
+        let allowed = asked.iter().filter(|room| may.contains(*room));
+        let due: BTreeSet<Room> = own.iter().chain(allowed).cloned().collect();
         if rooms != due {
             self.broken(format!("welcome in {rooms:?}, and not in {due:?}"));
+        }
+        self.wanted.retain(|room| self.wallet.rights.may.contains(room));
+        {
+            let mut connections = self.world.connections.lock().expect("nobody panics with it");
+            connections.insert(self.name.clone(), welcome.connection);
         }
         self.world.tally.add("connects");
         let outcome = match welcome.recovered {
@@ -71,10 +95,21 @@ impl Client {
             rooms: rooms.iter().cloned().collect(),
         });
         self.rooms = rooms;
+        self.awaits_others();
         true
     }
 
-    fn broken(&mut self, what: String) {
+    /// The server says who it is, with `json`.
+    pub(super) fn told(&mut self, cause: Cause, subject: &str, roles: Vec<String>, json: &str) {
+        if subject != self.person.subject {
+            self.broken(format!("who is that? {json}"));
+        }
+        self.wallet.rights = self.world.people.rights(&self.person.subject, &roles);
+        let view = self.wallet.rights.view.clone();
+        self.steps.push(Step::Told { time: clock::now(), cause, roles, view });
+    }
+
+    pub(super) fn broken(&mut self, what: String) {
         self.steps.push(Step::Broken { what });
     }
 
@@ -83,6 +118,10 @@ impl Client {
         let mut phase = self.world.phase.subscribe();
         let (until, leave) = self.plan();
         let mut act = self.next_act();
+        // While what was missed is on its way.
+        if !self.sse && self.free() && self.rng.percent(30) && !self.renews(&mut wire).await {
+            return Ended::ByServer;
+        }
         loop {
             let now = phase.borrow_and_update().clone();
             let free = matches!(now, Phase::Trouble);
@@ -127,12 +166,17 @@ impl Client {
                 _ => self.rng.millis(32_000, 45_000),
             };
             self.wait(time).await;
-            return true;
+            // Much is pending now: whoever becomes another gets all of it.
+            return self.sse || !self.rng.percent(50) || self.renews(wire).await;
         }
         if self.sse {
             return true;
         }
-        let Some(room) = self.rng.pick(&self.person.may).cloned() else { return true };
+        if self.rng.percent(40) {
+            return self.renews(wire).await;
+        }
+        let may: Vec<Room> = self.wallet.rights.may.iter().cloned().collect();
+        let Some(room) = self.rng.pick(&may).cloned() else { return true };
         // An answer to one that came before may be on its way: then nothing is known.
         if self.rooms.contains(&room) && self.wanted.remove(&room) {
             self.steps.push(Step::Leaving { room: room.clone() });
@@ -164,9 +208,12 @@ impl Client {
             return Ended::ByServer;
         };
         self.world.tally.add(format!("closed with {code}"));
+        self.steps.push(Step::Closed { time: clock::now(), code });
+        self.wallet.spent |= matches!(code, 4002 | 4501 | 4503);
         let when: Reason = serde_json::from_str(&reason).unwrap_or_default();
         match code {
-            1001 | 4000..4500 => {}
+            // Whether there was a reason is judged.
+            1001 | 4000..=4499 | 4501 | 4503 => {}
             _ => self.broken(format!("closed with {code} {reason}")),
         }
         match when {
@@ -181,7 +228,14 @@ impl Client {
             Ok(frame) => frame,
             Err(error) => return self.broken(format!("{error}: {json}")),
         };
+        if let Some(what) = prices::hidden(&self.wallet.rights.view, json) {
+            let what = format!("{what} in what {} sees: {json}", self.wallet.rights.view);
+            self.steps.push(Step::Leak { what });
+        }
         let known = match frame.event.as_str() {
+            "authenticated" => read(&frame).map(|is: Authenticated| {
+                self.authenticated(is, frame.id.is_some(), json);
+            }),
             "heartbeat" => {
                 read(&frame).map(|Heartbeat { cursor: whole }| self.cursor.whole(&whole))
             }
@@ -200,6 +254,10 @@ impl Client {
                 self.rooms.remove(&room);
                 self.steps.push(Step::Left { room });
             }),
+            "error" if frame.id.as_deref() == Some(RENEWAL) => {
+                self.not_renewed(json);
+                Some(())
+            }
             "error" => read(&frame).map(|refusal| self.refused(&refusal, json)),
             _ => {
                 self.event(&frame);
@@ -216,7 +274,8 @@ impl Client {
 
     fn refused(&mut self, refusal: &Refusal, json: &str) {
         let asked = refusal.room.as_deref().unwrap_or_default();
-        if refusal.code == "forbidden" && self.person.may_not.iter().any(|room| **room == *asked) {
+        if refusal.code == "forbidden" && self.wallet.rights.may_not.contains(asked) {
+            self.wanted.remove(asked);
             self.world.tally.add("rooms refused");
         } else {
             self.broken(json.to_owned());
@@ -235,30 +294,46 @@ impl Client {
             self.cursor.at(at);
         }
         self.steps.push(Step::Frame { content, at });
-        let awaits = self.awaited.as_ref().is_some_and(|awaited| !awaited.is_empty());
-        if awaits && frame.data.get().contains(MARKER) {
+        if frame.data.get().contains(MARKER) {
             self.got_marker(frame);
         }
     }
 
     fn got_marker(&mut self, frame: &Frame<'_>) {
-        let Some(awaited) = &mut self.awaited else { return };
         let named: Option<Named> = serde_json::from_str(frame.data.get()).ok();
         let name = named.and_then(Named::name).unwrap_or_default();
-        awaited.remove(&(frame.event.clone(), name));
-        if awaited.is_empty() {
-            self.world.finished(&self.name);
+        let marker = (frame.event.clone(), name);
+        if let Some(awaited) = &mut self.awaited {
+            awaited.remove(&marker);
+            if awaited.is_empty() {
+                self.world.finished(&self.name);
+            }
         }
+        self.got.insert(marker);
     }
 
     /// Notes which markers are for the rooms that it will have, once they are known.
-    fn await_markers(&mut self, markers: &[Marker]) {
-        if self.awaited.is_some() {
-            return;
+    fn await_markers(&mut self, markers: &Arc<Vec<Marker>>) {
+        if self.markers.is_none() {
+            self.markers = Some(markers.clone());
+            self.awaits_others();
         }
-        let rooms: BTreeSet<&Room> = self.person.own.iter().chain(&self.wanted).collect();
-        let mine = markers.iter().filter(|m| m.rooms.iter().any(|room| rooms.contains(room)));
-        self.awaited = Some(mine.map(|m| (m.event.clone(), m.name.clone())).collect());
+    }
+
+    /// Notes it anew: it may see something else now.
+    pub(super) fn awaits_others(&mut self) {
+        let Some(markers) = &self.markers else { return };
+        let Rights { view, own, .. } = &self.wallet.rights;
+        let rooms: BTreeSet<&Room> = own.iter().chain(&self.wanted).collect();
+        let mine = markers.iter().filter(|marker| {
+            marker.views.contains(view) && marker.rooms.iter().any(|room| rooms.contains(room))
+        });
+        let mine = mine.map(|marker| (marker.event.clone(), marker.name.clone()));
+        let awaited: BTreeSet<_> = mine.filter(|marker| !self.got.contains(marker)).collect();
+        if awaited.is_empty() {
+            self.world.finished(&self.name);
+        }
+        self.awaited = Some(awaited);
     }
 }
 

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
-use super::wire::{Came, Opening, Refused, connect, query};
+use super::wire::{Came, Opening, Refused, connect, header, query};
 use crate::http::AbortOnDrop;
 
 /// Most bytes of one event: what is longer is none of this server's.
@@ -36,8 +36,10 @@ impl Sse {
         let mut request = Request::builder()
             .uri(format!("/events?{}", query(opening, false)))
             .header("host", opening.addr.to_string())
-            .header("accept", "text/event-stream")
-            .header("authorization", format!("Bearer {}", opening.token));
+            .header("accept", "text/event-stream");
+        if let Some((name, value)) = header(opening.proof) {
+            request = request.header(name, value);
+        }
         if let Some(cursor) = opening.cursor {
             request = request.header("last-event-id", cursor);
         }
@@ -195,7 +197,8 @@ mod tests {
             String::from_utf8(asked).unwrap()
         });
         let rooms = ["orders:a".into()];
-        let opening = Opening { addr, token: "t", rooms: &rooms, cursor: Some("W1,a.b") };
+        let proof = crate::client::wire::Proof::Header("t".into());
+        let opening = Opening { addr, proof: &proof, rooms: &rooms, cursor: Some("W1,a.b") };
         let mut sse = Sse::open(&opening).await.unwrap();
         let Came::Frame { json, cursor } = sse.next().await else { panic!("an end") };
         assert_eq!((&*json, cursor.as_deref()), ("{\"x\":1}", Some("W2")));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::json;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -20,11 +21,24 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RECEIVE_BUFFER: u32 = 8 << 10;
 const READ_BUFFER: usize = 4 << 10;
 
+/// What shows who somebody is, and where.
+#[derive(Clone)]
+pub(crate) enum Proof {
+    Header(String),
+    /// Beside the subprotocol, as a browser's page does.
+    Subprotocol(String),
+    Cookie(String),
+    /// In the query; good once.
+    Ticket(String),
+    /// In the first frame, with cursor and rooms.
+    FirstFrame(String),
+}
+
 /// What to connect with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Opening<'a> {
     pub(crate) addr: SocketAddr,
-    pub(crate) token: &'a str,
+    pub(crate) proof: &'a Proof,
     /// The rooms beyond its own.
     pub(crate) rooms: &'a [Room],
     pub(crate) cursor: Option<&'a str>,
@@ -70,13 +84,37 @@ fn escaped(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// `room=..&room=..` and, where asked for, the cursor.
+/// `room=..&room=..` with the ticket and, where asked for, the cursor.
 pub(super) fn query(opening: &Opening<'_>, cursor: bool) -> String {
     let rooms = opening.rooms.iter().map(|room| format!("room={}", escaped(room)));
     let cursor = opening.cursor.filter(|_| cursor);
-    let all: Vec<String> =
-        cursor.map(|text| format!("cursor={}", escaped(text))).into_iter().chain(rooms).collect();
+    let cursor = cursor.map(|text| format!("cursor={}", escaped(text)));
+    let ticket = match opening.proof {
+        Proof::Ticket(ticket) => Some(format!("ticket={}", escaped(ticket))),
+        _ => None,
+    };
+    let all: Vec<String> = cursor.into_iter().chain(ticket).chain(rooms).collect();
     all.join("&")
+}
+
+/// The header that shows who somebody is, where it is one.
+pub(super) fn header(proof: &Proof) -> Option<(&'static str, String)> {
+    match proof {
+        Proof::Header(token) => Some(("authorization", format!("Bearer {token}"))),
+        Proof::Cookie(token) => Some(("cookie", format!("theme=dark; token={token}"))),
+        _ => None,
+    }
+}
+
+/// The first frame of who says by it who he is.
+fn first_frame(opening: &Opening<'_>, token: &str) -> String {
+    let cursor = opening.cursor;
+    let rooms: Vec<&str> = opening.rooms.iter().map(|room| &**room).collect();
+    let mut data = json!({"token": token, "rooms": rooms});
+    if let Some(cursor) = cursor {
+        data["cursor"] = cursor.into();
+    }
+    json!({"event": "auth", "data": data}).to_string()
 }
 
 impl Wire {
@@ -141,15 +179,30 @@ impl Wire {
 
 async fn open_ws(opening: &Opening<'_>) -> Result<WebSocketStream<TcpStream>, Refused> {
     let stream = connect(opening.addr).await?;
-    let url = format!("ws://{}/ws?{}", opening.addr, query(opening, true));
+    let url = match opening.proof {
+        Proof::FirstFrame(_) => format!("ws://{}/ws", opening.addr),
+        _ => format!("ws://{}/ws?{}", opening.addr, query(opening, true)),
+    };
     let mut request = url.into_client_request().map_err(|_| Refused::Status(0))?;
-    let bearer = format!("Bearer {}", opening.token);
     let headers = request.headers_mut();
-    headers.insert("authorization", bearer.parse().map_err(|_| Refused::Status(0))?);
-    headers.insert("sec-websocket-protocol", "fanout.v1".parse().expect("it is a header's value"));
+    if let Some((name, value)) = header(opening.proof) {
+        headers.insert(name, value.parse().map_err(|_| Refused::Status(0))?);
+    }
+    let protocols = match opening.proof {
+        Proof::Subprotocol(token) => format!("fanout.v1, bearer.{token}"),
+        _ => "fanout.v1".to_owned(),
+    };
+    let protocols = protocols.parse().map_err(|_| Refused::Status(0))?;
+    headers.insert("sec-websocket-protocol", protocols);
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
     match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
-        Ok((socket, _)) => Ok(socket),
+        Ok((mut socket, _)) => {
+            if let Proof::FirstFrame(token) = opening.proof {
+                let first = Message::text(first_frame(opening, token));
+                socket.send(first).await.map_err(|_| Refused::Away)?;
+            }
+            Ok(socket)
+        }
         Err(Error::Http(response)) => Err(Refused::Status(response.status().as_u16())),
         Err(_) => Err(Refused::Away),
     }
@@ -164,12 +217,14 @@ mod tests {
         let rooms = ["user:a@b".into(), "x".into()];
         let opening = Opening {
             addr: ([127, 0, 0, 1], 1).into(),
-            token: "t",
+            proof: &Proof::Ticket("a b".into()),
             rooms: &rooms,
             cursor: Some("W,a.1+/"),
         };
-        let rooms = "room=user%3Aa%40b&room=x";
-        assert_eq!(query(&opening, true), format!("cursor=W%2Ca%2E1%2B%2F&{rooms}"));
-        assert_eq!(query(&opening, false), rooms);
+        let rest = "ticket=a%20b&room=user%3Aa%40b&room=x";
+        assert_eq!(query(&opening, true), format!("cursor=W%2Ca%2E1%2B%2F&{rest}"));
+        assert_eq!(query(&opening, false), rest);
+        let first = first_frame(&opening, "t");
+        assert!(first.contains(r#""rooms":["user:a@b","x"]"#), "{first}");
     }
 }

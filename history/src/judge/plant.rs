@@ -1,11 +1,14 @@
 //! Faults that are put into a faultless life, to see that the judge notices: a checker
 //! that cannot fail proves nothing.
 
-use super::{Content, Kind, Life, Lookup, Place, Step, Verdict};
+use std::collections::BTreeSet;
+
+use super::{Content, Kind, Life, Lookup, Place, Step, Verdict, What};
 use crate::rng::Rng;
 
 /// What may be planted.
-pub(crate) const KINDS: [Kind; 4] = [Kind::Lost, Kind::Doubled, Kind::Misordered, Kind::Forbidden];
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::Lost, Kind::Doubled, Kind::Misordered, Kind::Forbidden, Kind::Revoked];
 
 /// The life with one fault of this kind at a random place; `None` where it has no place
 /// at which the fault would certainly be one.
@@ -37,6 +40,10 @@ pub(crate) fn plant(
             let content = foreign(lookup, life, rng)?;
             planted.steps.insert(step, Step::Frame { content, at: None });
         }
+        Kind::Revoked => {
+            let (step, content) = *rng.pick(&outlived(lookup, life, verdict))?;
+            planted.steps.insert(step, Step::Frame { content, at: None });
+        }
         Kind::Protocol => return None,
     }
     Some(planted)
@@ -64,6 +71,46 @@ fn runs(lookup: &Lookup<'_>, life: &Life, verdict: &Verdict) -> Vec<[usize; 3]> 
         }
     }
     runs
+}
+
+/// For each connection that ended as revoked, something that was told later to the same
+/// client and was written when the revocation counted: as if the server had gone on.
+fn outlived(lookup: &Lookup<'_>, life: &Life, verdict: &Verdict) -> Vec<(usize, Content)> {
+    let subject = |revoked: &&super::Revoked| revoked.what == What::Subject;
+    let mut outlived = Vec::new();
+    let mut held = None;
+    let (mut view, mut rooms) = (life.view.as_str(), BTreeSet::new());
+    for (step, what) in life.steps.iter().enumerate() {
+        match what {
+            Step::Welcome { rooms: all, .. } => rooms = all.iter().collect(),
+            Step::Joined { room, .. } => _ = rooms.insert(room),
+            Step::Left { room } => _ = rooms.remove(room),
+            Step::Presents { node, claims, .. } => held = Some((*node, claims, false)),
+            Step::Told { view: now, .. } => {
+                view = now;
+                held = held.map(|(node, claims, _)| (node, claims, true));
+            }
+            // What it has then is another story.
+            Step::Renews { .. } => held = None,
+            Step::Closed { code: 4503, .. } => {
+                let Some((node, claims, true)) = held else { continue };
+                let mut voids = life.revoked.iter().filter(subject).filter(|r| r.voids(claims));
+                let Some(counts) = voids.find_map(|r| r.applied.get(&node)) else { continue };
+                let later = verdict.placed.iter().find_map(|(later, place)| {
+                    let Step::Frame { content, .. } = &life.steps[*later] else { return None };
+                    let emitted = lookup.emitted(*place);
+                    // It would have been right but for the revocation, and has one place.
+                    let right = lookup.places(*content).len() == 1
+                        && emitted.told.to(view) == Some(*content)
+                        && emitted.rooms.iter().any(|room| rooms.contains(room));
+                    (*later > step && right && emitted.time > *counts).then_some(*content)
+                });
+                outlived.extend(later.map(|content| (step, content)));
+            }
+            _ => {}
+        }
+    }
+    outlived
 }
 
 /// Something that is said in rooms which this client was never in.

@@ -46,7 +46,7 @@ pub(crate) fn spans(life: &Life) -> Vec<Span> {
                     }
                 }
             }
-            Step::Frame { .. } | Step::Ended | Step::Broken { .. } => {}
+            _ => {}
         }
     }
     spans.ended.extend(spans.open.into_values());

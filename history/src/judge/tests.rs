@@ -53,7 +53,8 @@ fn of(names: &[&str], range: std::ops::Range<usize>) -> Vec<u32> {
 }
 
 fn life(steps: impl IntoIterator<Item = Step>) -> Life {
-    Life { name: "x".to_owned(), view: "default".to_owned(), steps: steps.into_iter().collect() }
+    let (name, view) = ("x".to_owned(), "default".to_owned());
+    Life { name, view, steps: steps.into_iter().collect(), revoked: Vec::new() }
 }
 
 /// With the second lane away, so that a test writes down one.
@@ -278,13 +279,14 @@ fn what_must_never_be_is_a_fault() {
 fn planted_faults_are_noticed() {
     let log = log();
     let lookup = Lookup::new(&log);
-    let mut planted_at_all = [0; KINDS.len()];
+    // Nobody is revoked here: `identity::tests` does that.
+    let mut planted_at_all = [0; 4];
     for seed in 0..300 {
         let mut rng = Rng::new(seed).of("planted");
         let life = random_life(&lookup, &mut rng);
         let verdict = judge(&lookup, &life);
         assert_eq!(verdict.faults, [], "seed {seed}: {life:#?}");
-        for (n, kind) in KINDS.into_iter().enumerate() {
+        for (n, kind) in KINDS.into_iter().take(4).enumerate() {
             let Some(planted) = plant(&lookup, &life, &verdict, kind, &mut rng) else { continue };
             let found: Vec<Kind> =
                 judge(&lookup, &planted).faults.iter().map(|fault| fault.kind).collect();

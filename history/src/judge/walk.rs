@@ -31,7 +31,7 @@ struct Walk<'a> {
     walked: Walked,
 }
 
-pub(super) fn walk(lookup: &Lookup<'_>, life: &Life) -> Walked {
+pub(super) fn walk<'a>(lookup: &'a Lookup<'a>, life: &'a Life) -> Walked {
     let walked = Walked { faults: Vec::new(), placed: Vec::new() };
     let mut walk = Walk {
         lookup,
@@ -43,7 +43,9 @@ pub(super) fn walk(lookup: &Lookup<'_>, life: &Life) -> Walked {
         walked,
     };
     for (number, step) in life.steps.iter().enumerate() {
-        let next = life.steps.get(number + 1);
+        // What it sends meanwhile is nothing that it was told.
+        let mut told = life.steps[number + 1..].iter();
+        let next = told.find(|step| !matches!(step, Step::Renews { .. } | Step::Leaving { .. }));
         match step {
             Step::Welcome { resumed, recovered, rooms, .. } => {
                 walk.welcome(number, *resumed, *recovered, rooms, next);
@@ -52,8 +54,15 @@ pub(super) fn walk(lookup: &Lookup<'_>, life: &Life) -> Walked {
             Step::Left { room } => walk.leaves(room),
             Step::Frame { content, .. } => walk.frame(number, *content),
             Step::Gap { rooms, .. } => walk.gap(rooms),
+            Step::Told { view, .. } => walk.view = view,
             Step::Broken { what } => walk.fault(Kind::Protocol, what.clone(), None, number),
-            Step::Leaving { .. } | Step::Ended => {}
+            Step::Leak { what } => walk.fault(Kind::Forbidden, what.clone(), None, number),
+            Step::Leaving { .. }
+            | Step::Presents { .. }
+            | Step::Renews { .. }
+            | Step::NotRenewed { .. }
+            | Step::Closed { .. }
+            | Step::Ended => {}
         }
     }
     walk.walked
@@ -91,7 +100,7 @@ impl Walk<'_> {
             let told = match next {
                 Some(Step::Gap { rooms: told, .. }) => rooms.iter().all(|r| told.contains(r)),
                 // It ended before.
-                None | Some(Step::Ended) => true,
+                None | Some(Step::Ended | Step::Closed { .. }) => true,
                 Some(_) => false,
             };
             if !told {

@@ -16,7 +16,7 @@ use fanout::{Poison, Source as _, SourceHealth};
 use kafka_source::rdkafka::mocking::{MockCluster, MockCoordinator};
 use kafka_source::rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use kafka_source::{EmbeddedBroker, GroupConfig, KafkaConfig, KafkaGroup, Start};
-use members::{Handled, Member, Numbers, accept, committed, member, read_until};
+use members::{Handled, Member, Numbers, accept, committed, member, member_for, read_until};
 use tokio::time::timeout;
 
 /// A member of `g` that reads `t` from its beginning.
@@ -206,7 +206,9 @@ async fn a_broker_that_goes_away_interrupts_and_nothing_else() {
     let broker = broker(2);
     let producer = producer(&broker);
     let handled = Handled::default();
-    let mut reader = Member::start(1, config(&broker), &handled).ready().await;
+    // Long enough to be one of the group all the time: who was not begins where it last committed.
+    let config = member_for(broker.config().topic("t").start(Start::Earliest), "g", "60000");
+    let mut reader = Member::start(1, config, &handled).ready().await;
     for number in 0..10 {
         write(&producer, "t", number % 2, &number.to_string()).await;
     }

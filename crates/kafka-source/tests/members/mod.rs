@@ -234,9 +234,14 @@ pub(crate) fn committed(brokers: &str, group: &str, topic: &str, count: i32) -> 
 
 /// A member of a group that notices soon what happens.
 pub(crate) fn member(source: KafkaConfig, group: &str) -> GroupConfig {
+    member_for(source, group, "6000")
+}
+
+/// The same, which the group misses after so many milliseconds without a word.
+pub(crate) fn member_for(source: KafkaConfig, group: &str, session: &str) -> GroupConfig {
     let source = source
         .metadata_interval(Duration::from_millis(200))
-        .property("session.timeout.ms", "6000")
+        .property("session.timeout.ms", session)
         .property("heartbeat.interval.ms", "200")
         .property("topic.metadata.refresh.interval.ms", "500");
     GroupConfig::new(source, group).commit_interval(Duration::from_millis(100))

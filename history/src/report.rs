@@ -14,6 +14,8 @@ const TOLD: usize = 10;
 const AROUND: usize = 4;
 /// Longest text of one frame that is told.
 const TEXT: usize = 120;
+/// Each server has to know a pulse in so many seconds; three a second are usual.
+const PULSE_SECONDS: u64 = 4;
 /// How many faults of each kind are planted.
 const PLANTED: usize = 25;
 
@@ -116,6 +118,14 @@ impl Report<'_> {
         }
         if tally.of("gaps, expired") > 0 && tally.of("lanes deleted") == 0 {
             broken.push("gaps were told as expired, and nothing was deleted".to_owned());
+        }
+        for node in 0..self.world.nodes.len() {
+            let pulses = self.world.pulses.of(node) as u64;
+            if pulses * PULSE_SECONDS < options.trouble_seconds() {
+                broken.push(format!(
+                    "server {node} has known {pulses} pulses: what was revoked is hardly judged"
+                ));
+            }
         }
         let names: BTreeSet<_> =
             ["expired", "limit", "reset", "overflow"].map(|name| format!("gaps, {name}")).into();

@@ -24,6 +24,10 @@ pub(crate) const LEEWAY: u64 = 1;
 /// How long a connection outlives its token, in seconds.
 const GRACE: u64 = 1;
 const POLL: Duration = Duration::from_millis(50);
+/// Linux gives ports from 32768 on to those who connect.
+const PORTS: std::ops::Range<usize> = 12_000..20_000;
+/// Most servers of a run.
+const NODES: usize = 256;
 
 /// A server that is started, killed and started again in the same place.
 #[derive(Debug)]
@@ -43,6 +47,25 @@ pub(crate) struct Node {
     pub(crate) trouble: tokio::sync::Mutex<()>,
 }
 
+/// An address that is free now, to be taken again and again by the same server: below the
+/// ports that the system gives to whoever connects, or somebody who connects while the server
+/// is down may have its port, be it by connecting to it.
+fn free(number: usize, rng: &Rng) -> Result<SocketAddr, Error> {
+    let mut rng = rng.of("port");
+    let mut tries = 0;
+    loop {
+        // No two servers have one in common.
+        let port = PORTS.start + NODES * rng.below(PORTS.len() / NODES) + number % NODES;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).unwrap_or(0)));
+        tries += 1;
+        match std::net::TcpListener::bind(addr) {
+            Ok(_) => return Ok(addr),
+            Err(error) if tries == 100 => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+}
+
 impl Node {
     /// Prepares one; nothing runs yet.
     #[allow(clippy::too_many_arguments, reason = "each says where something is")]
@@ -55,10 +78,7 @@ impl Node {
         secret: &str,
         rng: Rng,
     ) -> Result<Self, Error> {
-        // Free now, and taken again and again by the same server.
-        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let addr = free.local_addr()?;
-        drop(free);
+        let addr = free(number, &rng)?;
         Ok(Self {
             number,
             addr,

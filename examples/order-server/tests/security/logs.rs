@@ -274,6 +274,8 @@ impl Asker {
 #[tokio::test]
 async fn nothing_secret_is_ever_said() {
     let broker = EmbeddedBroker::start().unwrap();
+    // It makes none of those that it is asked for, and without this one nobody is ready.
+    broker.create_topic("fanout.control", 1).unwrap();
     let server = Loud::start(broker.bootstrap_servers()).await;
     let mut asker = Asker::new(&server.nobody).await;
     asker.asks_over_http().await;

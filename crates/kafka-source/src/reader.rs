@@ -57,7 +57,9 @@ enum Progress {
 
 /// Reads until the source is gone.
 pub(crate) struct Reader {
-    // Before the reporter: when that is dropped, the client is known to be closed.
+    // Before the reporter: when that is dropped, nothing is counted any more and the client is
+    // known to be closed.
+    lanes: Lanes,
     consumer: Arc<Consumer>,
     _reporter: Arc<SourceReporter>,
     config: KafkaConfig,
@@ -66,7 +68,6 @@ pub(crate) struct Reader {
     /// Lanes to be read no more, and why.
     halts: Receiver<(Arc<Lane>, String)>,
     out: mpsc::Sender<Handed>,
-    lanes: Lanes,
     progress: Progress,
     /// How many events the last batch had.
     last_events: usize,
@@ -84,6 +85,7 @@ impl Reader {
         out: mpsc::Sender<Handed>,
     ) -> Self {
         Self {
+            lanes: Lanes::default(),
             consumer,
             _reporter: reporter,
             config,
@@ -91,7 +93,6 @@ impl Reader {
             asks: Asks::new(ask),
             halts,
             out,
-            lanes: Lanes::default(),
             progress: Progress::Opening,
             last_events: 0,
             looked_at_lag: Instant::now(),

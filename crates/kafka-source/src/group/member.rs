@@ -40,13 +40,14 @@ const LAG: Duration = Duration::from_secs(1);
 
 /// A member of the group.
 pub(super) struct Member {
-    // Before the reporter: when that is dropped, the client is known to be closed.
+    // Before the reporter: when that is dropped, nothing is counted any more and the client is
+    // known to be closed.
+    readings: Readings,
     poll: Poll<GroupContext>,
     reporter: Arc<SourceReporter>,
     config: GroupConfig,
     desk: Arc<Desk>,
     common: Arc<Common>,
-    readings: Readings,
     turn: Option<Turn>,
     subscribed: Option<Vec<String>>,
     /// What is being committed, and since when.

@@ -146,9 +146,11 @@ impl Process {
         question: &str,
         deadline: Instant,
     ) -> Result<T, ProcessError> {
-        let patience = deadline.saturating_duration_since(Instant::now());
+        let silent = || ProcessError::Silent(question.to_owned());
+        // After it not even what is there already: whoever is late is late.
+        let patience = deadline.checked_duration_since(Instant::now()).ok_or_else(silent)?;
         let line = self.lines.recv_timeout(patience).map_err(|error| match error {
-            RecvTimeoutError::Timeout => ProcessError::Silent(question.to_owned()),
+            RecvTimeoutError::Timeout => silent(),
             RecvTimeoutError::Disconnected => ProcessError::Ended,
         })?;
         let value = line.strip_prefix(question).and_then(|rest| rest.strip_prefix(' '));

@@ -36,8 +36,9 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// Ready once events and revocations are read and orders can be kept; names what is not. Whether this
-/// server relays is told and decides nothing: those that stand by serve all the same.
+/// Ready once events and revocations are read and orders can be kept; names what is not.
+/// Whether this server relays is told and decides nothing: those that stand by serve all the
+/// same.
 pub(super) async fn ready(State(shop): State<Arc<Shop>>) -> Response {
     let source = self::source(&shop.source);
     let store = match tokio::time::timeout(PATIENCE, shop.store.check()).await {

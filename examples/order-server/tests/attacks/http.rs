@@ -19,27 +19,30 @@ async fn alive(target: &Target) {
     assert_eq!(Raw::open(target.addr).await.ask("GET /livez", "", "").await.status, 200);
 }
 
+/// Half-open requests of all lengths, and one that always says a little more: all are cut off.
+pub(crate) async fn never_say_all(target: &Target, count: usize) {
+    let whole = format!("GET /livez HTTP/1.1\r\nHost: {}\r\nX: y\r\n", target.addr);
+    let mut open = Vec::new();
+    for at in 0..count {
+        let mut raw = Raw::open(target.addr).await;
+        raw.send(&whole[..at % whole.len()]).await;
+        open.push(raw);
+    }
+    alive(target).await;
+    let mut dribbling = Raw::open(target.addr).await;
+    dribbling.send("GET /livez HTTP/1.1\r\n").await;
+    dribbling.dribbles("X: y\r\n").await;
+    for mut raw in open {
+        let said = raw.rest().await;
+        assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 408 "), "{said:?}");
+    }
+    dribbling.rest().await;
+}
+
 #[tokio::test]
 async fn who_says_nothing_or_too_slowly_is_cut_off() {
     attacked(&QUICK, async |target: &Target| {
-        // A thousand half-open requests of all lengths, and none of them.
-        let whole = format!("GET /livez HTTP/1.1\r\nHost: {}\r\nX: y\r\n", target.addr);
-        let mut open = Vec::new();
-        for at in 0..1000 {
-            let mut raw = Raw::open(target.addr).await;
-            raw.send(&whole[..at % whole.len()]).await;
-            open.push(raw);
-        }
-        alive(target).await;
-        // One that always says a little more.
-        let mut dribbling = Raw::open(target.addr).await;
-        dribbling.send("GET /livez HTTP/1.1\r\n").await;
-        dribbling.dribbles("X: y\r\n").await;
-        for mut raw in open {
-            let said = raw.rest().await;
-            assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 408 "), "{said:?}");
-        }
-        dribbling.rest().await;
+        never_say_all(target, 1000).await;
         // The same after a request that was good.
         let mut second = Raw::open(target.addr).await;
         assert_eq!(second.ask("GET /livez", "", "").await.status, 200);

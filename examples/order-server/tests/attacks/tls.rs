@@ -9,6 +9,7 @@ use tokio_rustls::rustls::ClientConnection;
 
 use crate::floods::bomb_of_rooms;
 use crate::frames::{deaf_askers, floods_of_frames, slow_readers};
+use crate::http::never_say_all;
 use crate::jwt::{self, bearer};
 use crate::raw::{Raw, UPGRADE, frame, text};
 use crate::support::{DEADLINE, Folder, until};
@@ -43,21 +44,7 @@ pub(crate) async fn aborted(target: &Target, reason: &str) -> u64 {
 async fn slow_headers_are_not_waited_for_behind_a_handshake() {
     attacked(&["--header-secs", "1"], async |target: &Target| {
         let before = aborted(target, "header_timeout").await;
-        let whole = format!("GET /livez HTTP/1.1\r\nHost: {}\r\nX: y\r\n", target.addr);
-        let mut open = Vec::new();
-        for at in 0..200 {
-            let mut raw = Raw::open(target.addr).await;
-            raw.send(&whole[..at % whole.len()]).await;
-            open.push(raw);
-        }
-        let mut dribbling = Raw::open(target.addr).await;
-        dribbling.send("GET /livez HTTP/1.1\r\n").await;
-        dribbling.dribbles("X: y\r\n").await;
-        for mut raw in open {
-            let said = raw.rest().await;
-            assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 408 "), "{said:?}");
-        }
-        dribbling.rest().await;
+        never_say_all(target, 200).await;
         assert_eq!(aborted(target, "header_timeout").await, before + 201);
     })
     .await;
